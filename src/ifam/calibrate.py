@@ -1,0 +1,61 @@
+"""Thresholds for token removal, from the training split."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ifam.config import QUANTILES
+from ifam.data.module import ImageDataModule
+from ifam.data.table import ImageTable
+from ifam.model import mask as masking
+from ifam.model.two_stage import IFAM
+
+
+@torch.inference_mode()
+def calibrate(
+    model: IFAM,
+    table: ImageTable,
+    *,
+    quantiles: Sequence[float] = QUANTILES,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> dict[float, list[float]]:
+    """Store, for each part, the quantiles of the squared distance to its prototype over the tokens assigned to it.
+
+    Test transform, no noise. Images that cannot be read are left out.
+    """
+    model = model.to(device).eval()
+    data = ImageDataModule(
+        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
+    )
+    distances: list[list[Tensor]] = [[] for _ in range(model.num_parts)]
+    for batch in data.loader("train"):
+        if len(batch) == 0:
+            continue
+        logits = model.discover(batch.images.to(device)).part_logits
+        parts = masking.assign_parts(logits)
+        for part, found in enumerate(distances):
+            found.append(-logits[:, part][parts == part].cpu())
+    model.token_thresholds = token_thresholds([torch.cat(found) for found in distances], quantiles)
+    return model.token_thresholds
+
+
+def token_thresholds(distances: Sequence[Tensor], quantiles: Sequence[float]) -> dict[float, list[float]]:
+    """For each quantile one threshold per part; a part without tokens gets 0 and keeps none.
+
+    ``distances``: for each part, the squared distances of its tokens.
+    """
+    return {q: [_quantile(values, q) for values in distances] for q in quantiles}
+
+
+def _quantile(values: Tensor, q: float) -> float:
+    """Linear interpolation as in ``torch.quantile``, which refuses more than 2²⁴ values."""
+    if len(values) == 0:
+        return 0.0
+    ordered = values.double().sort().values
+    position = q * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return float(ordered[low] + (position - low) * (ordered[high] - ordered[low]))

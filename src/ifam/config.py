@@ -1,0 +1,207 @@
+"""What a training run is made of. Impossible values are refused here, before any work. Imports no torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ifam.errors import UsageError
+
+MethodName = Literal["ifam", "pdiscoformer", "erm"]
+MaskGradient = Literal["exact", "cut"]
+Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+QUANTILES = (0.90, 0.95, 0.97, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weight of each loss term; 0 switches a term off."""
+
+    stage2: float = 1.0
+    stage1: float = 1.0
+    orthogonality: float = 1.0
+    equivariance: float = 1.0
+    foreground_presence: float = 1.0
+    background_presence: float = 2.0
+    total_variation: float = 1.0
+    entropy: float = 1.0
+    concentration: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _at_least(f"losses.{name}", value, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The model; see `ifam.IFAM`."""
+
+    backbone: str = "vit_base_patch14_reg4_dinov2.lvd142m"
+    pretrained: bool = True
+    num_parts: int = 8
+    image_size: int | tuple[int, int] | None = None
+    """pixels; None: the size of the data's images, rounded to whole patches, at most the backbone's own"""
+    mask_gradient: MaskGradient = "cut"
+    soft_masks: bool = False
+    part_dropout: float = 0.3
+    stage2_part_dropout: float = 0.3
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least("model.num_parts", self.num_parts, 1)
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        for size in sizes:
+            _at_least("model.image_size", 1 if size is None else size, 1)
+        _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
+        for name in ("part_dropout", "stage2_part_dropout"):
+            _between(f"model.{name}", getattr(self, name), 0, 0.999)
+        _positive("model.temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW, cosine per epoch to 0, and the order of the two stages.
+
+    Learning rates hold for batches of 16 and grow with the square root of the batch. A rate of 0 freezes.
+    """
+
+    epochs: int = 90
+    batch_size: int = 16
+    accumulate: int = 1
+    """batches per optimizer step"""
+    lr_prototypes: float = 1e-3
+    lr_heads: float = 1e-2
+    """modulation, norms and classification layers of both stages"""
+    lr_tokens: float = 1e-6
+    """class token, registers and position embeddings of stage 1"""
+    lr_stage2: float = 1e-6
+    """the transformer of stage 2; with ``erm`` the only one"""
+    weight_decay: float = 0.05
+    """normalised: times sqrt(1 / steps of the run)"""
+    gradient_clip: float = 2.0
+    stage1_epochs: int = 0
+    """first epochs in which stage 1 is trained alone"""
+    freeze_stage1: bool = False
+    """after those epochs, train stage 2 inside masks that no longer change"""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            _at_least(f"optimizer.{name}", getattr(self, name), 1)
+        for name in ("lr_prototypes", "lr_heads", "lr_tokens", "lr_stage2", "weight_decay", "gradient_clip"):
+            _at_least(f"optimizer.{name}", getattr(self, name), 0)
+        if not 0 <= self.stage1_epochs <= self.epochs:
+            raise UsageError(
+                f"optimizer.stage1_epochs: expected 0 to {self.epochs} (all epochs), got {self.stage1_epochs}"
+            )
+        if self.freeze_stage1 and self.stage1_epochs == 0:
+            raise UsageError("optimizer.freeze_stage1: expected stage1_epochs of at least 1 before freezing, got 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A whole run. The defaults are the paper's recipe."""
+
+    method: MethodName = "ifam"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augmentation: Augmentation = "birds"
+    precision: Precision = "32-true"
+    ema: float | None = None
+    """decay of the exponential moving average of the weights, or None"""
+    workers: int = 2
+    seed: int = 0
+    device: str = "auto"
+    skip_unreadable: bool = False
+    """go on without images that cannot be read"""
+
+    def __post_init__(self) -> None:
+        _one_of("method", self.method, MethodName)
+        _one_of("augmentation", self.augmentation, Augmentation)
+        _one_of("precision", self.precision, Precision)
+        _at_least("workers", self.workers, 0)
+        if self.ema is not None:
+            _between("ema", self.ema, 0, 0.999999)
+
+
+def to_dict(config: TrainingConfig) -> dict[str, Any]:
+    """Plain values, for YAML."""
+    from pydantic import TypeAdapter
+
+    values: dict[str, Any] = TypeAdapter(TrainingConfig).dump_python(config, mode="json")
+    return values
+
+
+def from_dict(values: Any, source: str = "config") -> TrainingConfig:
+    """A configuration from YAML or JSON values.
+
+    Raises:
+        UsageError: an unknown name, a wrong type or an impossible value; the message names it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        _refuse_unknown(values, TrainingConfig(), source)
+        return TypeAdapter(TrainingConfig).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":  # one of ours, complete
+            raise UsageError(f"{source}: {first['msg'].removeprefix('Value error, ')}") from error
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{source}: {place}: {first['msg']}, got {first['input']!r}") from error
+
+
+def read(path: Path) -> TrainingConfig:
+    """The configuration in a YAML file."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path}: expected a readable YAML file, got: {reason}") from error
+    return from_dict(values, str(path))
+
+
+def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
+    """A copy with dotted names changed: ``{"optimizer.epochs": 3}``."""
+    values = to_dict(config)
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        target: Any = values
+        for step in path:
+            target = target.get(step) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or last not in target:
+            raise UsageError(f"setting: expected a name such as optimizer.epochs or losses.entropy, got {name!r}")
+        target[last] = value
+    return from_dict(values, "setting")
+
+
+def _refuse_unknown(values: Any, known: Any, source: str) -> None:
+    if not isinstance(values, dict):
+        raise UsageError(f"{source}: expected names and values, got {type(values).__name__}")
+    for name, value in values.items():
+        if name not in vars(known):
+            raise UsageError(f"{source}: expected one of {', '.join(vars(known))}, got {name!r}")
+        if hasattr(getattr(known, name), "__dataclass_fields__"):
+            _refuse_unknown(value, getattr(known, name), f"{source}.{name}")
+
+
+def _one_of(name: str, value: object, literal: object) -> None:
+    if value not in get_args(literal):
+        raise UsageError(f"{name}: expected {', '.join(get_args(literal))}, got {value!r}")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UsageError(f"{name}: expected at least {least:g}, got {value!r}")
+
+
+def _between(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise UsageError(f"{name}: expected a positive number, got {value!r}")

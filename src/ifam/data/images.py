@@ -1,0 +1,75 @@
+"""Any photograph as eight-bit RGB, any mask as booleans."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ifam.errors import DataError
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image (of several frames the first) upright, in RGB; 16 bits are scaled to 8, transparency becomes white."""
+    image = _decode(path)
+    if image.mode.startswith("I"):
+        image = _eight_bits(image, path)
+    if image.mode == "F":
+        raise DataError(f"{path}: expected 8 or 16 bits per channel, got 32-bit floats; convert the image")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def open_mask(path: Path, *, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(h, w), true on the foreground: brighter than half the brightest value; in a palette, every index but 0.
+
+    ``size`` is the (width, height) of the image that it belongs to.
+    """
+    image = _decode(path)
+    if image.size != size:
+        width, height = image.size
+        raise DataError(
+            f"{path}: expected a mask of its image's {size[0]} × {size[1]} pixels, got {width} × {height}; resize it"
+        )
+    if image.mode == "P":
+        return np.asarray(image) > 0
+    values: NDArray[Any] = np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("L"))
+    # half of what is there, not of 255: masks of zeros and ones are common
+    mask: NDArray[np.bool_] = values > values.max() / 2
+    return mask
+
+
+def _opened(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        with _opened(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
+        raise DataError(f"{path}: expected at most {limit}, got an image larger than that; make it smaller") from None
+    except Exception as error:  # decoders raise many kinds on damaged files
+        raise DataError(f"{path}: expected an image, got {_reason(error)}; replace it or take it out") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "a file of unknown format"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"one that cannot be read ({text.splitlines()[0]})"
+
+
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise DataError(f"{path}: expected 8 or 16 bits per channel, got 32; convert the image")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))

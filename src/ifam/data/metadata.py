@@ -1,0 +1,100 @@
+"""A folder with ``metadata.csv`` as Waterbirds has it, with masks, keypoints and boxes where they are."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from ifam.data.rows import Row, check_classes, files_of, finite, inside, integer, read_csv, split_name
+from ifam.data.table import Box, ImageTable, Sample
+from ifam.errors import DataError
+
+METADATA = "metadata.csv"
+_REQUIRED = ("img_id", "img_filename", "y", "split", "place")
+_BOX = ("box_x", "box_y", "box_w", "box_h")
+
+Keypoints = dict[str, tuple[float, float]]
+
+
+def read_metadata(root: Path) -> ImageTable:
+    """Groups are class × place, all pairs; names come from ``y_name`` (or ``class_name``) and ``place_name``.
+
+    A mask is ``masks/<img_filename>`` as PNG, with or without the first folder of the name. ``keypoints.csv``
+    (``img_id,part,x,y``) lists the visible points; ``box_x,box_y,box_w,box_h`` are optional columns.
+    """
+    path = root / METADATA
+    rows = dict(enumerate(read_csv(path, required=_REQUIRED), start=1))
+    classes = _names(path, rows, "y", ("y_name", "class_name", "label_name"))
+    places = _names(path, rows, "place", ("place_name",))
+    check_classes(path, list(classes.values()))
+    labels, place_order = list(classes), list(places)
+    keypoints = _read_keypoints(root / "keypoints.csv")
+    files = files_of(path, {number: row["img_filename"] for number, row in rows.items()}, "image")
+
+    def sample(number: int, row: Row) -> Sample:
+        where = f"{path}, row {number}"
+        label = labels.index(int(row["y"]))
+        return Sample(
+            path=files[number],
+            name=PurePosixPath(row["img_filename"]).as_posix(),
+            label=label,
+            split=split_name(row["split"], where),
+            group=label * len(places) + place_order.index(int(row["place"])),
+            mask=_find_mask(root, row["img_filename"], where),
+            keypoints=None if keypoints is None else keypoints.get(row["img_id"], {}),
+            box=_box(row, where),
+        )
+
+    return ImageTable(
+        root=root,
+        layout="metadata.csv",
+        class_names=tuple(classes.values()),
+        group_names=tuple(f"{label}/{place}" for label in classes.values() for place in places.values()),
+        keypoint_names=tuple(sorted({part for points in (keypoints or {}).values() for part in points})),
+        samples=tuple(sample(number, row) for number, row in rows.items()),
+    )
+
+
+def _names(path: Path, rows: Mapping[int, Row], column: str, name_columns: Sequence[str]) -> dict[int, str]:
+    """Number -> name, by number; the number itself where no column names it."""
+    name_column = next((name for name in name_columns if name in rows[1]), column)
+    names: dict[int, str] = {}
+    for number, row in rows.items():
+        key = integer(row[column], f"{path}, row {number}, column {column}")
+        if names.setdefault(key, row[name_column]) != row[name_column]:
+            raise DataError(
+                f"{path}, row {number}: expected one {name_column} for {column} {key}, "
+                f"got {names[key]!r} and {row[name_column]!r}"
+            )
+    if len(set(names.values())) < len(names):
+        raise DataError(f"{path}: expected a {name_column} of its own for every {column}, got one name twice")
+    return dict(sorted(names.items()))
+
+
+def _find_mask(root: Path, filename: str, where: str) -> Path | None:
+    name = PurePosixPath(filename).with_suffix(".png")
+    for candidate in (name, PurePosixPath(*name.parts[1:])):
+        if os.path.isfile(root / "masks" / candidate):
+            return inside(root, f"masks/{candidate}", where)
+    return None
+
+
+def _read_keypoints(path: Path) -> Mapping[str, Keypoints] | None:
+    if not path.is_file():
+        return None
+    keypoints: dict[str, Keypoints] = {}
+    for number, row in enumerate(read_csv(path, required=("img_id", "part", "x", "y")), start=1):
+        where = f"{path}, row {number}"
+        keypoints.setdefault(row["img_id"], {})[row["part"]] = (
+            finite(row["x"], f"{where}, column x"),
+            finite(row["y"], f"{where}, column y"),
+        )
+    return keypoints
+
+
+def _box(row: Row, where: str) -> Box | None:
+    if any(not row.get(column) for column in _BOX):
+        return None
+    x, y, width, height = (finite(row[column], f"{where}, column {column}") for column in _BOX)
+    if min(width, height) <= 0:
+        raise DataError(f"{where}: expected a box of positive size, got {width:g} × {height:g}")
+    return x, y, width, height

@@ -1,0 +1,98 @@
+"""Loaders of a table for training and evaluation."""
+
+from collections.abc import Iterable
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ifam.data.batch import Item, Unreadable, collate
+from ifam.data.dataset import Draw, ImageDataset
+from ifam.data.sampler import EpochSampler
+from ifam.data.table import ImageTable
+from ifam.data.transforms import IMAGE_ONLY, test_transform, train_transform
+from ifam.errors import UsageError
+from ifam.preprocessing import Preprocessing
+
+Loader = DataLoader[Item | Unreadable]  # iterates over Batch
+
+
+class ImageDataModule(LightningDataModule):
+    """A training loader with random views, and loaders of any split with the test view in the order of the table.
+
+    With ``annotations`` batches carry masks, keypoints and box sizes, but not in training with an augmentation for
+    images alone (``imagenet``). Several processes share the data here, without repeating an image: create the trainer
+    with ``use_distributed_sampler=False``.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        preprocessing: Preprocessing,
+        *,
+        augmentation: str,
+        batch_size: int,
+        eval_batch_size: int | None = None,
+        workers: int,
+        seed: int,
+        annotations: bool = False,
+    ) -> None:
+        super().__init__()
+        self.table = table
+        self.batch_size = batch_size
+        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.workers = workers
+        self.seed = seed
+        self.annotations = annotations
+        self._images_only = augmentation in IMAGE_ONLY
+        self._train_transform = train_transform(preprocessing, augmentation)
+        self._test_transform = test_transform(preprocessing)
+        if min(self.batch_size, self.eval_batch_size) < 1:
+            raise UsageError(f"batch size: expected at least 1, got {min(self.batch_size, self.eval_batch_size)}")
+        if min(workers, seed) < 0:
+            raise UsageError(f"workers and seed: expected 0 or more, got {workers} and {seed}")
+
+    def train_dataloader(self) -> Loader:
+        """Batches of random views; the last one is left out if it would hold a single image beside others."""
+        dataset = ImageDataset(
+            self.table.select("train"), self._train_transform, annotations=self.annotations and not self._images_only
+        )
+        rank, world_size = self._process
+        sampler = EpochSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
+        alone = len(sampler) % self.batch_size == 1 and len(sampler) > self.batch_size
+        return self._loader(dataset, sampler, self.batch_size, drop_last=alone)
+
+    def val_dataloader(self) -> Loader:
+        """The validation split."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> Loader:
+        """The test split."""
+        return self.loader("test")
+
+    def loader(self, split: str) -> Loader:
+        """Every image of the split once, in order, as the model sees it at test time."""
+        dataset = ImageDataset(self.table.select(split), self._test_transform, annotations=self.annotations)
+        rank, world_size = self._process
+        return self._loader(dataset, range(rank, len(dataset), world_size), self.eval_batch_size)
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Rank and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(
+        self, dataset: ImageDataset, sampler: Iterable[int | Draw], batch_size: int, drop_last: bool = False
+    ) -> Loader:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
+            persistent_workers=self.workers > 0,
+            # without one of its own a loader draws from torch's global generator whenever it is iterated
+            generator=torch.Generator().manual_seed(self.seed),
+        )

@@ -1,0 +1,131 @@
+"""Rows of a table file, checked: text, columns, numbers, splits and paths. Rows are counted from 1 below the header."""
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ifam.errors import DataError
+
+Row = dict[str, str]
+
+_SPLITS = {
+    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "0": "train", "1": "val", "2": "test",
+}  # fmt: skip
+
+
+def read_csv(path: Path, *, required: Sequence[str]) -> list[Row]:
+    """Every row as column name -> text without the spaces around it; a missing last field is empty text."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[field.strip() for field in line] for line in csv.reader(file) if line]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected text in UTF-8, got another encoding; save the file as UTF-8") from None
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: expected a CSV file, got one that cannot be read ({error})") from None
+    if len(lines) < 2:
+        raise DataError(f"{path}: expected a header and at least one row, got {len(lines)} lines; fill the table")
+    header, *rows = lines
+    check_columns(path, header, required=required)
+    for number, row in enumerate(rows, start=1):
+        if len(row) > len(header):
+            raise DataError(
+                f"{path}, row {number}: expected {len(header)} fields, got {len(row)}; quote fields that hold a comma"
+            )
+    return [dict(zip(header, row + [""] * (len(header) - len(row)), strict=True)) for row in rows]
+
+
+def read_parquet(path: Path, *, required: Sequence[str]) -> list[Row]:
+    """The same from a Parquet file: every value as text, nulls as empty text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        check_columns(path, pyarrow.parquet.read_schema(path).names, required=required)
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(
+            f"{path}: expected a Parquet file, got one that cannot be read ({str(error).splitlines()[0]})"
+        ) from None
+    if not rows:
+        raise DataError(f"{path}: expected at least one row, got none; fill the table")
+    return [{name: "" if value is None else str(value).strip() for name, value in row.items()} for row in rows]
+
+
+def check_columns(path: Path, columns: Iterable[str], *, required: Sequence[str]) -> None:
+    """An error that names the missing columns and those that came."""
+    columns = list(columns)
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise DataError(
+            f"{path}: expected the columns {', '.join(required)}, got {', '.join(columns)}; add {', '.join(missing)}"
+        )
+
+
+def integer(text: str, where: str) -> int:
+    """A whole number; ``where`` opens the error."""
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{where}: expected an integer, got {text!r}") from None
+
+
+def finite(text: str, where: str) -> float:
+    """A finite number; ``where`` opens the error."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where}: expected a finite number, got {text!r}")
+    return number
+
+
+def split_name(text: str, where: str) -> str:
+    """``train``, ``val`` or ``test`` from its name or its number 0, 1, 2."""
+    try:
+        return _SPLITS[text.lower()]
+    except KeyError:
+        raise DataError(f"{where}: expected a split train, val, test or 0, 1, 2, got {text!r}") from None
+
+
+def files_of(table: Path, names: Mapping[int, str], what: str) -> dict[int, Path]:
+    """The files that the rows of ``table`` name, by row, relative to its folder; one error for all that are missing."""
+    paths = {row: inside(table.parent, name, f"{table}, row {row}") for row, name in names.items()}
+    missing = [row for row, path in paths.items() if not os.path.isfile(path)]
+    if missing:
+        raise DataError(
+            f"{table}: expected every {what} to exist, got {len(missing)} of {len(names)} missing, "
+            f"the first in row {missing[0]}: {names[missing[0]]}; add the files or take the rows out"
+        )
+    return paths
+
+
+def inside(root: Path, name: str, where: str) -> Path:
+    """``root/name``, refused where it leaves ``root``: absolute, by ``..`` or through a link."""
+    path = root / name
+    # realpath, not Path.resolve: it survives loops of links
+    if "\0" in name or Path(name).is_absolute() or not _contains(os.path.realpath(root), os.path.realpath(path)):
+        raise DataError(f"{where}: expected a path inside {root}, got {name!r}; move the file there")
+    return path
+
+
+def _contains(folder: str, path: str) -> bool:
+    return os.path.commonpath([folder, path]) == folder
+
+
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """Distinct names in order (by number where all are integers) with their positions."""
+    distinct = set(names)
+    numeric = all(name.removeprefix("-").isdecimal() for name in distinct)
+    return {
+        name: index for index, name in enumerate(sorted(distinct, key=lambda name: (int(name) if numeric else 0, name)))
+    }
+
+
+def check_classes(path: Path, class_names: Sequence[str]) -> None:
+    """At least two."""
+    if len(class_names) < 2:
+        raise DataError(f"{path}: expected at least two classes, got {', '.join(class_names) or 'none'}")

@@ -1,0 +1,36 @@
+"""The order of a training epoch, and the seed of every view in it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from ifam.data.dataset import Draw
+
+
+class EpochSampler(Sampler[Draw]):
+    """Every index once per epoch, shuffled; order and views follow from (seed, epoch) alone.
+
+    So a run that was resumed sees what a straight run sees, with any number of workers. Lightning calls ``set_epoch``.
+    Of several processes each gets its own part, all of one length: up to ``world_size − 1`` images wait for another
+    epoch.
+    """
+
+    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.size, self.seed = size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size // self.world_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(self.size)
+        seeds = generator.integers(2**32, size=self.size)
+        own = slice(self.rank, len(self) * self.world_size, self.world_size)
+        return (Draw(int(index), int(seed)) for index, seed in zip(order[own], seeds[own], strict=True))

@@ -1,0 +1,217 @@
+"""What this machine offers, and what a data set holds and hides."""
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from statistics import median
+
+from ifam.data.images import open_image, open_mask
+from ifam.data.table import ImageTable, Sample
+from ifam.errors import DataError
+
+SMALL_GROUP = 20  # training images: below that, its accuracy hangs on a handful
+IMBALANCE = 10  # largest class over smallest
+_PACKAGES = ("torch", "torchvision", "timm", "lightning")
+
+Size = tuple[int, int]
+Counts = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSizes:
+    """(width, height) in pixels, each side on its own."""
+
+    smallest: Size
+    median: Size
+    largest: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDiagnosis:
+    """What was understood of a data set; counts are split -> name -> images, with "all" where there are no splits."""
+
+    root: str
+    layout: str
+    classes: Counts
+    groups: Counts
+    sizes: ImageSizes | None  # of the images that could be read
+    num_images: int
+    num_checked: int
+    num_masks: int
+    num_keypoints: int  # images with a visible keypoint
+    num_boxes: int
+    unreadable: tuple[str, ...]
+    leaks: tuple[tuple[str, str], ...]  # the same file in two splits
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{self.root}: {self.num_images} images ({self.layout})",
+            *_count_lines("classes", self.classes),
+            *_count_lines("groups", self.groups),
+            f"annotations: {self.num_masks} masks, {self.num_keypoints} images with keypoints, {self.num_boxes} boxes",
+            f"checked: {self.num_checked} images, {len(self.unreadable)} unreadable, {len(self.leaks)} in two splits",
+        ]
+        if self.sizes:
+            smallest, middle, largest = (
+                f"{width} × {height}" for width, height in (self.sizes.smallest, self.sizes.median, self.sizes.largest)
+            )
+            lines.append(f"image size: from {smallest} to {largest}, median {middle}")
+        lines += [f"unreadable: {message}" for message in self.unreadable]
+        lines += [f"in two splits: {first} and {second}" for first, second in self.leaks]
+        return lines + [f"warning: {warning}" for warning in self.warnings]
+
+
+def diagnose_data(
+    table: ImageTable, *, max_images: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> DataDiagnosis:
+    """Reads every image and mask, or ``max_images`` of them evenly spaced; ``progress`` is told (done, total)."""
+    chosen = _spaced(table.samples, max_images)
+    sizes: list[Size] = []
+    unreadable: list[str] = []
+    first_with: dict[str, Sample] = {}
+    leaks: list[tuple[str, str]] = []
+    for done, sample in enumerate(chosen, start=1):
+        try:
+            sizes.append(_check(sample))
+            twin = first_with.setdefault(_digest(sample), sample)
+            if twin.split != sample.split:
+                leaks.append((twin.name, sample.name))
+        except DataError as error:
+            unreadable.append(str(error))
+        if progress:
+            progress(done, len(chosen))
+    parts = {split: table.select(split) for split in table.splits} or {"all": table}
+    return DataDiagnosis(
+        root=str(table.root),
+        layout=table.layout,
+        classes={split: part.class_counts() for split, part in parts.items()},
+        groups={split: part.group_counts() for split, part in parts.items()} if table.group_names else {},
+        sizes=_summary(sizes),
+        num_images=len(table),
+        num_checked=len(chosen),
+        num_masks=sum(sample.mask is not None for sample in table.samples),
+        num_keypoints=sum(bool(sample.keypoints) for sample in table.samples),
+        num_boxes=sum(sample.box is not None for sample in table.samples),
+        unreadable=tuple(unreadable),
+        leaks=tuple(leaks),
+        warnings=tuple(_warnings(table, parts)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineDiagnosis:
+    """Software and hardware that training would use."""
+
+    system: str
+    python: str
+    packages: Mapping[str, str]
+    cpus: int  # that this process may use
+    threads: int  # of torch
+    memory_gib: float | None
+    gpus: tuple[str, ...]
+    bfloat16_gpu: bool  # on the GPU, in hardware
+
+    def lines(self) -> list[str]:
+        """For people."""
+        memory = "memory unknown" if self.memory_gib is None else f"{self.memory_gib:.1f} GiB memory"
+        bfloat16 = f" (bfloat16: {'yes' if self.bfloat16_gpu else 'no'})" if self.gpus else ""
+        return [
+            f"{self.system}, Python {self.python}",
+            ", ".join(f"{name} {number}" for name, number in self.packages.items()),
+            f"{self.cpus} CPU cores, {self.threads} torch threads, {memory}",
+            f"GPU: {', '.join(self.gpus) or 'none'}{bfloat16}",
+        ]
+
+
+def diagnose_machine() -> MachineDiagnosis:
+    """Asks the system; loads torch."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    return MachineDiagnosis(
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages={name: version(name) for name in _PACKAGES},
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_gib=_memory_gib(),
+        gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
+        bfloat16_gpu=has_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
+    )
+
+
+def _spaced(samples: Sequence[Sample], count: int | None) -> Sequence[Sample]:
+    if count is None or count >= len(samples):
+        return samples
+    return [samples[index * len(samples) // count] for index in range(count)]
+
+
+def _check(sample: Sample) -> Size:
+    size = open_image(sample.path).size
+    if sample.mask:
+        open_mask(sample.mask, size=size)
+    return size
+
+
+def _digest(sample: Sample) -> str:
+    return hashlib.blake2b(sample.path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _summary(sizes: Sequence[Size]) -> ImageSizes | None:
+    if not sizes:
+        return None
+    widths, heights = zip(*sizes, strict=True)
+    return ImageSizes(
+        smallest=(min(widths), min(heights)),
+        median=(round(median(widths)), round(median(heights))),
+        largest=(max(widths), max(heights)),
+    )
+
+
+def _warnings(table: ImageTable, parts: Mapping[str, ImageTable]) -> Iterable[str]:
+    if not table.splits:
+        yield "no train, val and test splits"
+    elif "train" in parts and "val" not in parts:
+        yield "no val split: nothing to select the model on"
+    if not table.group_names:
+        yield "group information missing: worst-group accuracy cannot be computed"
+    elif any(sample.group is None for sample in table.samples):
+        yield "some images have no group: they are left out of the group accuracies"
+    for split, part in parts.items():
+        masks = sum(sample.mask is not None for sample in part.samples)
+        if 0 < masks < len(part):
+            yield f"{split}: {masks} of {len(part)} images have masks, which are used where all have one"
+    training = parts.get("train") or parts.get("all")
+    if training:
+        yield from _training_warnings(training)
+
+
+def _training_warnings(training: ImageTable) -> Iterable[str]:
+    for name, count in training.group_counts().items():
+        if count < SMALL_GROUP:
+            yield f"group {name} has {count} training images"
+    counts = training.class_counts()
+    fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[most] > IMBALANCE * counts[fewest]:
+        yield f"class imbalance: {counts[most]} training images of {most}, {counts[fewest]} of {fewest}"
+
+
+def _count_lines(what: str, counts: Counts, limit: int = 12) -> Iterable[str]:
+    for split, by_name in counts.items():
+        if len(by_name) <= limit:
+            listed = ", ".join(f"{name} {count}" for name, count in by_name.items())
+        else:
+            listed = f"{len(by_name)} with {min(by_name.values())} to {max(by_name.values())} images each"
+        yield f"{what} ({split}): {listed}"
+
+
+def _memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None

@@ -1,0 +1,27 @@
+"""What can go wrong, as one line each: what was expected, what came, what to do."""
+
+from typing import ClassVar
+
+
+class IfamError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class UsageError(IfamError, ValueError):
+    """An argument that cannot be: the caller has to change the call."""
+
+    exit_status = 2
+
+
+class DataError(IfamError):
+    """A data set, an image or a table that cannot be read as it should."""
+
+
+class CheckpointError(IfamError):
+    """A model file that is missing, damaged, or of another architecture."""
+
+
+class TrainingError(IfamError):
+    """A run that cannot go on, for instance because a loss is not finite."""

@@ -1,0 +1,1 @@
+"""Training losses: functions on tensors, and the objective that weighs them."""

@@ -1,0 +1,114 @@
+"""The losses on part maps and part features, as plain functions.
+
+Shapes: ``maps`` (B, K+1, h, w) sum to 1 over parts, background last; ``features`` (B, D, K+1). Each returns a scalar.
+Source: PDiscoFormer (ECCV 2024) and iFAM (arXiv 2506.08915); the variants are those of the published code.
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ifam.errors import UsageError
+
+ForegroundPresence = Literal["original", "soft_constraint", "tanh", "soft_tanh"]
+BackgroundPresence = Literal["enforced_presence", "log", "linear", "mse"]
+
+
+def orthogonality(features: Tensor) -> Tensor:
+    """Mean squared difference of the parts' cosine matrix (K+1)×(K+1) from the identity."""
+    unit = F.normalize(features, dim=1)
+    cosines = unit.transpose(1, 2) @ unit
+    return (cosines - torch.eye(cosines.shape[-1], device=cosines.device, dtype=cosines.dtype)).square().mean()
+
+
+def equivariance(maps: Tensor, maps_back: Tensor) -> Tensor:
+    """1 − mean cosine similarity of the foreground maps of an image and those of its transformed view, moved back."""
+    return 1 - F.cosine_similarity(maps[:, :-1].flatten(2), maps_back[:, :-1].flatten(2), dim=-1).mean()
+
+
+def foreground_presence(maps: Tensor, variant: ForegroundPresence = "original", beta: float = 0.1) -> Tensor:
+    """Every foreground part appears somewhere in the batch.
+
+    "original": 1 − the parts' largest 3×3 averages over the batch; "soft_constraint": the same, with less pull on parts
+    already present (never under ``beta``); "tanh" and "soft_tanh": PIP-Net's form, over the sum of the images' maxima.
+    """
+    highest = _neighbourhood_mean(maps[:, :-1]).amax((-2, -1))
+    if variant == "original":
+        return 1 - highest.amax(0).mean()
+    if variant == "soft_constraint":
+        absent = 1 - highest.amax(0)
+        return (absent * (1 - (1 - beta) * absent.detach())).mean()
+    if variant not in get_args(ForegroundPresence):
+        raise UsageError(f"foreground presence: expected {_names(ForegroundPresence)}, got {variant!r}")
+    present = highest.sum(0).tanh()
+    return _towards_one(present) if variant == "tanh" else 1 - present.mean()
+
+
+def background_presence(maps: Tensor, variant: BackgroundPresence = "enforced_presence") -> Tensor:
+    """Every image has background: near its border ("enforced_presence") or anywhere (the other variants)."""
+    background = maps[:, -1:]
+    if variant == "enforced_presence":
+        near_border = _neighbourhood_mean(background)
+        weighted = near_border * _squared_radius(near_border.shape[-2], near_border.shape[-1]).to(maps)
+        return _towards_one(weighted.amax((-2, -1)))
+    share = background.mean((-2, -1))
+    if variant == "log":
+        return _towards_one(share)
+    if variant == "linear":
+        return 1 - share.mean()
+    if variant == "mse":
+        return (1 - share).square().mean()
+    raise UsageError(f"background presence: expected {_names(BackgroundPresence)}, got {variant!r}")
+
+
+def total_variation(maps: Tensor) -> Tensor:
+    """Absolute differences to the next row and column of all K+1 maps, summed, per token."""
+    rows = (maps[..., 1:, :] - maps[..., :-1, :]).abs().sum()
+    columns = (maps[..., 1:] - maps[..., :-1]).abs().sum()
+    return (rows + columns) / (maps.shape[0] * maps.shape[-2] * maps.shape[-1])
+
+
+def entropy(maps: Tensor) -> Tensor:
+    """Mean entropy of a token's K+1 probabilities, in nats."""
+    return torch.special.entr(maps.clamp_min(torch.finfo(maps.dtype).eps)).sum(1).mean()
+
+
+def concentration(maps: Tensor) -> Tensor:
+    """Mean of foreground map × squared offset from its centroid, each axis in units of its own length."""
+    foreground = maps[:, :-1]
+    mass = foreground.sum((-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    loss = torch.zeros_like(foreground)
+    for axis in (-2, -1):
+        length = foreground.shape[axis]
+        shape = (length, 1) if axis == -2 else (length,)
+        position = torch.arange(length, device=maps.device, dtype=maps.dtype).view(shape) / length
+        centroid = (foreground * position).sum((-2, -1), keepdim=True) / mass
+        loss = loss + foreground * (position - centroid).square()
+    return loss.mean()
+
+
+def _neighbourhood_mean(maps: Tensor) -> Tensor:
+    if min(maps.shape[-2:]) < 3:
+        raise UsageError(
+            f"presence losses: expected a token grid of at least 3×3, got {maps.shape[-2]}×{maps.shape[-1]}; "
+            "use larger images or a smaller patch"
+        )
+    return F.avg_pool2d(maps, 3, stride=1)
+
+
+def _squared_radius(height: int, width: int) -> Tensor:
+    """Squared distance from the centre, each axis from −1 to 1, scaled to a maximum of 1."""
+    rows, columns = (torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in (height, width))
+    squared = rows[:, None].square() + columns.square()
+    return squared / squared.max().clamp_min(1e-12) if squared.max() > 0 else torch.ones_like(squared)
+
+
+def _towards_one(probability: Tensor) -> Tensor:
+    """Binary cross-entropy with target 1, its logarithm bounded below by −100 as in torch."""
+    return -probability.log().clamp_min(-100).mean()
+
+
+def _names(literal: object) -> str:
+    return ", ".join(get_args(literal))

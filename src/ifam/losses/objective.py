@@ -1,0 +1,56 @@
+"""The loss terms of one training step, by name; `ifam.config.LossWeights` weighs them."""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ifam.config import LossWeights
+from ifam.errors import TrainingError
+from ifam.losses import functional as losses
+from ifam.output import PartDiscovery
+
+Terms = dict[str, Tensor]
+
+
+def classification_term(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in float32 or wider."""
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+
+
+def stage1_terms(discovery: PartDiscovery, labels: Tensor, maps_back: Tensor | None, weights: LossWeights) -> Terms:
+    """Stage-1 classification and the losses that shape parts.
+
+    ``maps_back``: the part maps of a transformed view, moved back, or None where equivariance has no weight.
+    Terms of weight 0 are not computed.
+    """
+    maps = discovery.part_maps
+    features = discovery.part_features.to(maps.dtype)
+    terms = {
+        "stage1": lambda: classification_term(discovery.stage1_logits, labels),
+        "orthogonality": lambda: losses.orthogonality(features),
+        "equivariance": lambda: losses.equivariance(maps, maps if maps_back is None else maps_back),
+        "foreground_presence": lambda: losses.foreground_presence(maps),
+        "background_presence": lambda: losses.background_presence(maps),
+        "total_variation": lambda: losses.total_variation(maps),
+        "entropy": lambda: losses.entropy(maps),
+        "concentration": lambda: losses.concentration(maps),
+    }
+    active = dataclasses.asdict(weights)
+    return {name: term() for name, term in terms.items() if active[name] > 0}
+
+
+def total_loss(terms: Terms, weights: LossWeights) -> Tensor:
+    """The weighted sum.
+
+    Raises:
+        TrainingError: a term is not finite; the message names it.
+    """
+    for name, value in terms.items():
+        if not torch.isfinite(value):
+            raise TrainingError(
+                f"loss term {name}: expected a finite number, got {value.item()}; lower the learning rates or use "
+                "float32 precision; the last checkpoint is kept"
+            )
+    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

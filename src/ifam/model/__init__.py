@@ -1,0 +1,1 @@
+"""The two-stage model. Needs torch and timm only."""

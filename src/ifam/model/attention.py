@@ -1,0 +1,118 @@
+"""Attention over selected keys, with a gradient for the selection.
+
+Shapes: B images, H heads, N tokens, d width of a head.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_ELEMENTS = 2**22
+"""Scores that the backward pass holds at a time: 16 MiB in float32."""
+
+MAX_LOG_RATIO = 20.0
+"""Bound on the log of e^{s_ij} / Z_i in the mask's gradient, so that no outlier becomes infinite."""
+
+
+def multiplicative_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """The definition: A_ij = m_j e^{s_ij} / Σ_k m_k e^{s_ik}, for any real-valued mask.
+
+    Differentiable in all arguments and quadratic in memory: the reference for `MaskedAttention`.
+    ``query``, ``key``, ``value``: (B, H, N, d); ``mask``: (B, N). Returns (B, H, N, d).
+    """
+    scores_BHNN = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    exp_BHNN = (scores_BHNN - scores_BHNN.amax(-1, keepdim=True).detach()).exp()
+    weights_BHNN = mask[:, None, None, :] * exp_BHNN
+    return weights_BHNN / weights_BHNN.sum(-1, keepdim=True) @ value
+
+
+def soft_masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """The paper's ablation: log(m_j + 1e-10) is added to the scores of key j. ``mask``: (B, N) in [0, 1]."""
+    bias_B11N = (mask + 1e-10).log()[:, None, None, :].to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11N)
+
+
+def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention in which keys with ``mask`` 0 get weight exactly 0 and the mask gets its exact gradient.
+
+    ``query``, ``key``, ``value``: (B, H, N, d); ``mask``: (B, N) float, 0 or 1, at least one 1 in each row.
+    """
+    out: Tensor = MaskedAttention.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
+    return out
+
+
+class MaskedAttention(torch.autograd.Function):
+    """`multiplicative_attention` at hard masks, linear in memory.
+
+    The backward pass recomputes the scores in pieces from q, k, v and o. With Z_i = Σ_k m_k e^{s_ik} and g_i = ∂L/∂o_i,
+    ∂L/∂m_j = Σ_heads Σ_i (e^{s_ij} / Z_i) g_i · (v_j − o_i), for selected and unselected j.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """See `masked_attention`."""
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=(mask > 0.5)[:, None, None, :])
+        ctx.save_for_backward(query, key, value, mask, out)
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of query, key, value and mask, in float32 or wider."""
+        query, key, value, mask, out = ctx.saved_tensors
+        wide = torch.promote_types(query.dtype, torch.float32)
+        batch, heads, tokens, width = query.shape
+        grads = [torch.empty_like(tensor, dtype=wide) for tensor in (query, key, value)]
+        grad_mask = torch.empty(batch, tokens, dtype=wide, device=mask.device)
+        images = max(1, CHUNK_ELEMENTS // (heads * tokens * tokens))
+        for start in range(0, batch, images):
+            part = slice(start, start + images)
+            pieces = _backward_images(
+                *(tensor[part].to(wide) for tensor in (query, key, value, out, grad_out)), mask[part] > 0.5
+            )
+            for grad, piece in zip((*grads, grad_mask), pieces, strict=True):
+                grad[part] = piece
+        grad_query, grad_key, grad_value = (grad.to(query.dtype) for grad in grads)
+        return grad_query, grad_key, grad_value, grad_mask.to(mask.dtype)
+
+
+def _backward_images(
+    query: Tensor, key: Tensor, value: Tensor, out: Tensor, grad_out: Tensor, selected: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The backward pass of a few images, a block of queries at a time."""
+    batch, heads, tokens, width = query.shape
+    scale = width**-0.5
+    grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+    grad_mask_BHN = query.new_zeros(batch, heads, tokens)
+    delta_BHN1 = (grad_out * out).sum(-1, keepdim=True)  # g_i · o_i
+    rows = max(1, CHUNK_ELEMENTS // (batch * heads * tokens))
+    for start in range(0, tokens, rows):
+        row = slice(start, start + rows)
+        scores = query[:, :, row] @ key.transpose(-2, -1) * scale
+        log_z = scores.masked_fill(~selected[:, None, None, :], -torch.inf).logsumexp(-1, keepdim=True)
+        ratio = (scores - log_z).clamp_(max=MAX_LOG_RATIO).exp_()  # e^{s_ij} / Z_i
+        change = grad_out[:, :, row] @ value.transpose(-2, -1) - delta_BHN1[:, :, row]  # g_i · (v_j − o_i)
+        attention = ratio * selected[:, None, None, :]
+        grad_value += attention.transpose(-2, -1) @ grad_out[:, :, row]
+        grad_mask_BHN += (ratio * change).sum(-2)
+        grad_scores = attention * change * scale
+        grad_query[:, :, row] = grad_scores @ key
+        grad_key += grad_scores.transpose(-2, -1) @ query[:, :, row]
+    return grad_query, grad_key, grad_value, grad_mask_BHN.sum(1)
+
+
+def packed_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+    """Attention within each image of a packed batch.
+
+    ``query``, ``key``, ``value``: (1, H, T, d) with the tokens of all images after one another;
+    ``lengths``: tokens of each image, summing to T.
+    """
+    if len(set(lengths)) == 1:  # a plain batch
+        _, heads, _, width = query.shape
+        q, k, v = (t.view(heads, len(lengths), lengths[0], width).transpose(0, 1) for t in (query[0], key[0], value[0]))
+        return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(1, heads, -1, width)
+    pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in pieces], dim=2)

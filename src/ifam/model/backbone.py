@@ -1,0 +1,193 @@
+"""Any timm vision transformer, opened up so that tokens can be left out before the first block.
+
+Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and registers), D width, T tokens of a packed batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from timm.layers.attention import Attention
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from ifam.errors import UsageError
+from ifam.model.attention import masked_attention, packed_attention, soft_masked_attention
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(query, key, value), each (B, H, N, d), to (B, H, N, d)"""
+
+
+class Backbone(nn.Module):
+    """A timm ``VisionTransformer`` that returns its normalised tokens, of all patches or of the selected ones.
+
+    Raises:
+        UsageError: the transformer has no class token, or parts that a token selection could not follow.
+    """
+
+    def __init__(self, vit: VisionTransformer) -> None:
+        super().__init__()
+        check_backbone(vit)
+        vit.reset_classifier(0)
+        self.vit = vit
+        self.width: int = vit.embed_dim
+        self.num_prefix_tokens: int = vit.num_prefix_tokens
+        height, width = vit.patch_embed.patch_size
+        self.patch_size: tuple[int, int] = (height, width)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels for which the position embeddings are stored."""
+        height, width = self.vit.patch_embed.img_size
+        return height, width
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights: images are cast to it."""
+        dtype: torch.dtype = self.vit.patch_embed.proj.weight.dtype
+        return dtype
+
+    def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w): tokens of an image; an incomplete last row or column of patches counts."""
+        return -(-image_size[0] // self.patch_size[0]), -(-image_size[1] // self.patch_size[1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """All tokens after the last norm, prefix first: (B, P + N, D)."""
+        tokens = torch.cat(self.embed(images), dim=1)
+        return self._encode(tokens, F.scaled_dot_product_attention)
+
+    def split(self, tokens: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """(B, P + N, D) to the prefix (B, P, D) and the grid (B, h, w, D)."""
+        prefix, patches = tokens.tensor_split([self.num_prefix_tokens], dim=1)
+        return prefix, patches.unflatten(1, self.grid(image_size))
+
+    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
+        """All tokens, attending to the prefix and to the selected patches only: (B, P + N, D).
+
+        Unselected tokens pass through every block as queries: the mask's gradient needs their keys and values.
+        ``mask``: (B, h, w) float with gradient: 0 and 1, or in [0, 1] with ``soft``.
+        """
+        tokens = torch.cat(self.embed(images), dim=1)
+        visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0)
+        attention = soft_masked_attention if soft else masked_attention
+        return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible))
+
+    def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
+        """The class token (B, D) of images of which only the patches in ``mask`` (B, h, w) bool are ever read.
+
+        All images are packed behind one another without padding, so the cost follows the tokens selected.
+        """
+        selected = mask.flatten(1)
+        patches, positions = self.patches(images), self.positions(self.grid(_size(images)))
+        image, place = selected.nonzero(as_tuple=True)
+        tokens_TD = self.project(patches[image, place]) + positions[0, place]
+        prefix_PD = self.prefix()[0]
+        kept = selected.sum(1)
+        # slots of prefix and patches in the packed batch: image by image, prefix first
+        ends = (kept + self.num_prefix_tokens).cumsum(0)
+        starts = ends - kept - self.num_prefix_tokens
+        prefix_slots = (starts[:, None] + torch.arange(self.num_prefix_tokens, device=mask.device)).flatten()
+        patch_slots = torch.arange(len(image), device=mask.device) + self.num_prefix_tokens * (image + 1)
+        order = torch.cat([prefix_slots, patch_slots]).argsort()
+        packed = torch.cat([prefix_PD.repeat(len(images), 1), tokens_TD.to(prefix_PD.dtype)])[order]
+        lengths = (ends - starts).tolist()
+        encoded = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths))
+        return encoded[0, starts]
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Prefix tokens (B, P, D) and patch tokens with positions (B, N, D), before the first block."""
+        patches = self.project(self.patches(images)) + self.positions(self.grid(_size(images)))
+        return self.prefix().expand(len(images), -1, -1), patches
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Cut the images into patches: (B, N, channels · height · width), padded with zeros to whole patches."""
+        height, width = self.patch_size
+        rows, columns = self.grid(_size(images))
+        images = F.pad(images, (0, columns * width - images.shape[3], 0, rows * height - images.shape[2]))
+        grid = images.unflatten(3, (columns, width)).unflatten(2, (rows, height))
+        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2).to(self.dtype)
+
+    def project(self, patches: Tensor) -> Tensor:
+        """Patches (..., channels · height · width) to tokens (..., D).
+
+        A matrix product instead of a convolution: its rows cannot leak into one another, where a bfloat16 convolution
+        on CPU carries infinities from one patch to the next.
+        """
+        embed = self.vit.patch_embed
+        tokens: Tensor = embed.norm(F.linear(patches, embed.proj.weight.flatten(1), embed.proj.bias))
+        return tokens
+
+    def prefix(self) -> Tensor:
+        """Class and register tokens with their positions: (1, P, D)."""
+        vit = self.vit
+        tokens = vit.cls_token if vit.reg_token is None else torch.cat([vit.cls_token, vit.reg_token], dim=1)
+        if vit.pos_embed is None or vit.no_embed_class:
+            return tokens
+        return tokens + vit.pos_embed[:, : self.num_prefix_tokens]
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Position embeddings of the patches (1, N, D), resized where the grid is not the stored one."""
+        vit = self.vit
+        if vit.pos_embed is None:
+            return self.prefix().new_zeros(1, 1, self.width).expand(1, grid[0] * grid[1], -1)
+        patches: Tensor = vit.pos_embed if vit.no_embed_class else vit.pos_embed[:, self.num_prefix_tokens :]
+        if grid == tuple(vit.patch_embed.grid_size):
+            return patches
+        resized: Tensor = resample_abs_pos_embed(
+            patches, new_size=list(grid), old_size=list(vit.patch_embed.grid_size), num_prefix_tokens=0
+        )
+        return resized
+
+    def _encode(self, tokens: Tensor, attend: Attend) -> Tensor:
+        vit = self.vit
+        tokens = vit.norm_pre(vit.pos_drop(tokens))
+        for block in vit.blocks:
+            attended = block_attention(block.attn, block.norm1(tokens), attend)
+            tokens = tokens + block.drop_path1(block.ls1(attended))
+            tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+        # timm moves the last norm to fc_norm where it pools by averaging
+        normalised: Tensor = vit.fc_norm(vit.norm(tokens))
+        return normalised
+
+
+def block_attention(attention: Attention, tokens: Tensor, attend: Attend) -> Tensor:
+    """timm's attention layer with its score function replaced. ``tokens``: (B, N, D)."""
+    qkv = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    out = attend(attention.q_norm(query), attention.k_norm(key), value)
+    out = attention.norm(out.transpose(1, 2).flatten(2))
+    if attention.gate is not None:
+        out = out * attention.gate(tokens).sigmoid()
+    projected: Tensor = attention.proj_drop(attention.proj(out))
+    return projected
+
+
+def check_backbone(vit: object) -> None:
+    """Refuse, in one line, transformers whose tokens cannot be selected independently.
+
+    Raises:
+        UsageError: see above.
+    """
+    if not isinstance(vit, VisionTransformer):
+        raise UsageError(
+            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
+            "vit_base_patch14_reg4_dinov2"
+        )
+    if vit.cls_token is None:
+        raise UsageError("backbone: expected a class token, which stage 2 classifies from; this model has none")
+    refusals = {
+        "patch embedding": type(vit.patch_embed) is not PatchEmbed,
+        "block": any(type(block) is not Block or type(block.attn) is not Attention for block in vit.blocks),
+        "patch dropout": not isinstance(vit.patch_drop, nn.Identity),
+        "attention dropout": any(getattr(block.attn, "attn_drop", nn.Dropout(0)).p > 0 for block in vit.blocks),
+        "drop path": any(not isinstance(block.drop_path1, nn.Identity) for block in vit.blocks),
+    }
+    refused = [name for name, present in refusals.items() if present]
+    if refused:
+        raise UsageError(f"backbone: expected timm's standard ViT layers, got another {' and '.join(refused)}")
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[2], images.shape[3]

@@ -1,0 +1,112 @@
+"""What every classifier of this package carries, so that a saved model is complete."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ifam.errors import UsageError
+from ifam.model.backbone import Backbone
+from ifam.model.build import Architecture, build_vit, describe, resize_positions
+from ifam.preprocessing import Preprocessing
+
+BackboneSpec = str | Path | VisionTransformer
+"""a timm model name, a .safetensors file whose metadata names the architecture, or a transformer to copy"""
+
+
+class Classifier(nn.Module):
+    """Class names, preprocessing and origin of a model over one or more copies of a backbone."""
+
+    def __init__(
+        self,
+        backbone: BackboneSpec,
+        num_classes: int,
+        image_size: int | tuple[int, int] | None,
+        *,
+        pretrained: bool,
+        class_names: Sequence[str] | None,
+        preprocessing: Preprocessing | None,
+    ) -> None:
+        super().__init__()
+        at_least("num_classes", num_classes, 2)
+        size = _image_size(image_size)
+        start = build_vit(backbone, pretrained=pretrained, image_size=size)
+        self._initial = Backbone(start.vit)
+        self.backbone_name = start.name
+        self.num_classes = num_classes
+        self.class_names = _class_names(class_names, num_classes)
+        self.preprocessing = preprocessing or Preprocessing(
+            image_size=size or self._initial.image_size, mean=start.mean, std=start.std
+        )
+        self.training_group_sizes: dict[str, int] = {}
+        """Training images per group: the weights of the average accuracy."""
+
+    def take_backbone(self, *, last: bool) -> Backbone:
+        """A copy of the initial backbone for one stage; the ``last`` stage takes the original itself."""
+        backbone = self._initial
+        if last:
+            del self._initial
+            return backbone
+        return copy.deepcopy(backbone)
+
+    def set_image_size(self, image_size: tuple[int, int]) -> None:
+        """Store position embeddings and preprocessing for images of (height, width) pixels."""
+        for module in self.modules():
+            if isinstance(module, Backbone):
+                resize_positions(module.vit, image_size)
+        self.preprocessing = replace(self.preprocessing, image_size=image_size)
+
+    @property
+    def backbone(self) -> Backbone:
+        """One of the model's backbones, for its sizes."""
+        return next(module for module in self.modules() if isinstance(module, Backbone))
+
+    @property
+    def architecture(self) -> Architecture:
+        """How to rebuild the backbone.
+
+        Raises:
+            UsageError: it came as an instance that constructor arguments do not describe.
+        """
+        return Architecture(name=self.backbone_name) if self.backbone_name else describe(self.backbone.vit)
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse what is not a batch of normalised images."""
+        channels = self.backbone.vit.patch_embed.proj.in_channels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise UsageError(f"images: expected shape (B, {channels}, height, width), got {tuple(images.shape)}")
+        if not images.is_floating_point():
+            raise UsageError(f"images: expected normalised floating-point values, got {images.dtype}")
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Refuse anything but a whole number of at least ``least``."""
+    if not isinstance(value, int) or value < least:
+        raise UsageError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse anything but a bool mask over the token grid."""
+    if mask.dtype != torch.bool or tuple(mask.shape) != shape:
+        raise UsageError(f"mask: expected bool of shape {shape}, got {mask.dtype} of shape {tuple(mask.shape)}")
+
+
+def _image_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    at_least("image_size", height, 1)
+    at_least("image_size", width, 1)
+    return height, width
+
+
+def _class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
+    if names is None:
+        return [str(number) for number in range(num_classes)]
+    if len(names) != num_classes:
+        raise UsageError(f"class_names: expected {num_classes} names, got {len(names)}")
+    return list(names)

@@ -1,0 +1,213 @@
+"""Backbones by timm name, by instance, or from a weights file that names its architecture."""
+
+import copy
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ifam.errors import CheckpointError, UsageError
+from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What it takes to rebuild a backbone without its weights."""
+
+    name: str | None = None
+    """timm's name, or None for a transformer that only ``arguments`` describe"""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """of timm's ``VisionTransformer``"""
+
+    def build(self, image_size: tuple[int, int]) -> VisionTransformer:
+        """The transformer with random weights, for images of (height, width) pixels."""
+        if self.name is not None:
+            vit = create_timm_model(self.name, pretrained=False)
+        else:
+            vit = VisionTransformer(**self.arguments, num_classes=0)
+        resize_positions(vit, image_size)
+        return vit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialisation:
+    """A backbone to start from, its timm name where it has one, and the normalisation of its images."""
+
+    vit: VisionTransformer
+    name: str | None
+    mean: Channels
+    std: Channels
+
+
+def build_vit(
+    backbone: str | Path | VisionTransformer, *, pretrained: bool, image_size: tuple[int, int] | None
+) -> Initialisation:
+    """The transformer that ``backbone`` means, for ``image_size`` in pixels (its own where None).
+
+    Raises:
+        UsageError: an unknown name (the nearest are suggested), or weights that cannot be downloaded.
+        CheckpointError: a weights file that is missing, damaged, or does not fit the architecture it names.
+    """
+    if isinstance(backbone, nn.Module):
+        start = _initialisation(copy.deepcopy(backbone), None)
+    elif str(backbone).endswith(".safetensors"):
+        start = _load_weights_file(Path(backbone), pretrained=pretrained)
+    else:
+        start = _initialisation(create_timm_model(str(backbone), pretrained=pretrained), str(backbone))
+    if image_size is not None:
+        resize_positions(start.vit, image_size)
+    return start
+
+
+def resize_positions(vit: VisionTransformer, image_size: tuple[int, int]) -> None:
+    """Interpolate the position embeddings for another image size (whole patches; an incomplete last one counts)."""
+    height, width = vit.patch_embed.patch_size
+    padded = (-(-image_size[0] // height) * height, -(-image_size[1] // width) * width)
+    vit.set_input_size(img_size=padded)
+
+
+def create_timm_model(name: str, *, pretrained: bool) -> VisionTransformer:
+    """``timm.create_model`` without a head, with errors of one line."""
+    _check_name(name)
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        if pretrained:
+            raise UsageError(
+                f"backbone {name}: its pretrained weights could not be had ({_first_line(error)}); give the path of a "
+                ".safetensors file, or pretrained=False for random weights"
+            ) from error
+        raise UsageError(f"backbone {name}: {_first_line(error)}") from error
+
+
+def _check_name(name: str) -> None:
+    bare = name.split(".")[0]
+    if ":" in name or timm.is_model(bare):
+        return
+    names = timm.list_models("vit_*")
+    near = difflib.get_close_matches(bare, names, n=3, cutoff=0.3)
+    raise UsageError(
+        f"backbone: expected a timm model name or the path of a .safetensors file, got {name!r}; "
+        f"nearest names: {', '.join(near) or ', '.join(names[:3])}"
+    )
+
+
+def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
+    state, metadata = read_safetensors(path)
+    if "architecture" not in metadata:
+        raise CheckpointError(
+            f"{path}: expected metadata that names the timm architecture (key 'architecture'), got "
+            f"{sorted(metadata) or 'none'}; save the file with it, or pass a timm model"
+        )
+    vit = create_timm_model(metadata["architecture"], pretrained=False)
+    if "image_size" in metadata:
+        resize_positions(vit, (int(metadata["image_size"]), int(metadata["image_size"])))
+    if pretrained:
+        load_state(vit, {key: value for key, value in state.items() if not key.startswith("head.")}, path)
+    stated = {key: tuple(json.loads(metadata[key])) for key in ("mean", "std") if key in metadata}
+    return replace(_initialisation(vit, metadata["architecture"]), **stated)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: expected a weights file, found none; check the path")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return safetensors.torch.load_file(path), metadata
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: expected a whole .safetensors file, got a damaged one ({error})") from error
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
+    """``load_state_dict`` that names what does not fit in one line.
+
+    Raises:
+        CheckpointError: keys or shapes differ: the checkpoint is of another architecture.
+    """
+    expected = module.state_dict()
+    problems = [f"lacks {name}" for name in expected if name not in state]
+    problems += [f"has the unknown {name}" for name in state if name not in expected]
+    problems += [
+        f"has {name} of shape {tuple(state[name].shape)} where the model has {tuple(expected[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 2} more" if len(problems) > 2 else ""
+        raise CheckpointError(
+            f"{source}: a checkpoint of another architecture: it {'; it '.join(problems[:2])}{more}; "
+            "choose the backbone that it was made with"
+        )
+    module.load_state_dict(state)
+
+
+def describe(vit: VisionTransformer) -> Architecture:
+    """The constructor arguments of a transformer that came without a name.
+
+    Raises:
+        UsageError: the rebuilt transformer would differ, so that a saved model could not be loaded again.
+    """
+    block = vit.blocks[0]
+    norm = block.norm1
+    arguments: dict[str, Any] = {
+        "patch_size": list(vit.patch_embed.patch_size),
+        "embed_dim": vit.embed_dim,
+        "depth": len(vit.blocks),
+        "num_heads": block.attn.num_heads,
+        "mlp_ratio": block.mlp.fc1.out_features / vit.embed_dim,
+        "qkv_bias": block.attn.qkv.bias is not None,
+        "qk_norm": not isinstance(block.attn.q_norm, nn.Identity),
+        "proj_bias": block.attn.proj.bias is not None,
+        "init_values": None if isinstance(block.ls1, nn.Identity) else 1e-5,
+        "pos_embed": "none" if vit.pos_embed is None else "learn",
+        "no_embed_class": vit.no_embed_class,
+        "reg_tokens": 0 if vit.reg_token is None else vit.reg_token.shape[1],
+        "pre_norm": not isinstance(vit.norm_pre, nn.Identity),
+    }
+    if getattr(norm, "eps", 1e-6) != 1e-6:
+        raise UsageError(f"backbone: expected LayerNorm eps 1e-6 in an unnamed VisionTransformer, got {norm.eps}")
+    rebuilt = VisionTransformer(**arguments, num_classes=0, img_size=vit.patch_embed.img_size)
+    if _structure(rebuilt) != _structure(vit):
+        raise UsageError(
+            "backbone: expected a VisionTransformer that timm's constructor arguments describe, or one made by "
+            "timm.create_model; this one could not be saved and loaded again: pass its timm name instead"
+        )
+    return Architecture(arguments=arguments)
+
+
+def _structure(vit: VisionTransformer) -> tuple[list[Any], list[Any]]:
+    state = [(name, tuple(value.shape)) for name, value in vit.state_dict().items() if not name.startswith("head.")]
+    layers = [type(layer) for name, layer in vit.named_modules() if not name.startswith("head")]
+    return state, layers
+
+
+def _initialisation(vit: VisionTransformer, name: str | None) -> Initialisation:
+    if not isinstance(vit, VisionTransformer):
+        raise UsageError(
+            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
+            "vit_base_patch14_reg4_dinov2"
+        )
+    config = getattr(vit, "pretrained_cfg", None) or {}
+    mean, std = tuple(config.get("mean") or IMAGENET_MEAN), tuple(config.get("std") or IMAGENET_STD)
+    return Initialisation(vit=vit, name=name, mean=mean, std=std)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+

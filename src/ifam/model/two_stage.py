@@ -1,0 +1,216 @@
+"""The two-stage model. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from ifam.config import MaskGradient
+from ifam.errors import UsageError
+from ifam.model import mask as masking
+from ifam.model import parts as part_maths
+from ifam.model.base import BackboneSpec, Classifier, at_least, check_mask
+from ifam.model.classifier import TokenClassifier, bias_free_linear
+from ifam.output import Output, PartDiscovery, Selection
+from ifam.preprocessing import Preprocessing
+
+
+class IFAM(Classifier):
+    """Stage 1 discovers object parts from image labels; stage 2 classifies from the selected tokens only.
+
+    Args:
+        backbone: a timm model name, a timm ``VisionTransformer`` (each stage gets its own copy), or the path of a
+            ``.safetensors`` file whose metadata names the architecture.
+        num_parts: K, foreground parts.
+        num_classes: C; 2 or more.
+        image_size: height and width in pixels for which position embeddings are stored; the backbone's own if None.
+            Images of any other size work too.
+        pretrained: load the backbone's pretrained weights (downloaded by timm for a name, read from a file's path).
+        class_names: C names, saved with the model; "0", "1", … if None.
+        preprocessing: of test images, saved with the model; the backbone's normalisation at ``image_size`` if None.
+        mask_gradient: "exact" sends the gradient of the stage-2 loss through the mask to stage 1; "cut" does not.
+        soft_masks: the paper's ablation: stage 2 sees every token, weighted; gives up every guarantee.
+        second_stage: without it the model is PDiscoFormer, whose prediction is that of stage 1 (late masking).
+        part_dropout: probability with which stage 1 loses a part in training.
+        stage2_part_dropout: probability with which stage 2 loses a part in training.
+        temperature: τ of the softmax over parts.
+
+    Raises:
+        UsageError: an argument is out of range, or the backbone unknown or unfit.
+        CheckpointError: a weights file is missing, damaged or of another architecture.
+
+    Example:
+        >>> import ifam, torch
+        >>> model = ifam.IFAM("vit_tiny_patch16_224", num_parts=4, num_classes=2, image_size=64, pretrained=False)
+        >>> out = model.eval()(torch.zeros(1, 3, 64, 64))
+        >>> tuple(out.part_maps.shape), tuple(out.mask.shape)
+        ((1, 5, 4, 4), (1, 4, 4))
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneSpec,
+        num_parts: int = 8,
+        num_classes: int = 200,
+        image_size: int | tuple[int, int] | None = None,
+        *,
+        pretrained: bool = True,
+        class_names: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        mask_gradient: MaskGradient = "cut",
+        soft_masks: bool = False,
+        second_stage: bool = True,
+        part_dropout: float = 0.3,
+        stage2_part_dropout: float = 0.3,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(
+            backbone,
+            num_classes,
+            image_size,
+            pretrained=pretrained,
+            class_names=class_names,
+            preprocessing=preprocessing,
+        )
+        at_least("num_parts", num_parts, 1)
+        _check_probability("part_dropout", part_dropout)
+        _check_probability("stage2_part_dropout", stage2_part_dropout)
+        if mask_gradient not in get_args(MaskGradient):
+            raise UsageError(f"mask_gradient: expected exact or cut, got {mask_gradient!r}")
+        if temperature <= 0:
+            raise UsageError(f"temperature: expected a positive number, got {temperature}")
+        self.num_parts = num_parts
+        self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, temperature
+        self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
+        self.token_thresholds: dict[float, list[float]] = {}
+        """Squared distances, one per foreground part, by quantile; see ``ifam calibrate``."""
+
+        self.stage1 = self.take_backbone(last=not second_stage)
+        width = self.stage1.width
+        self.prototypes = nn.Parameter(torch.empty(num_parts + 1, width).uniform_(-(width**-0.5), width**-0.5))
+        self.modulation = nn.LayerNorm((width, num_parts + 1), eps=1e-5)
+        self.part_classifier = bias_free_linear(width, num_classes)
+        self.stage2 = TokenClassifier(self.take_backbone(last=True), num_classes) if second_stage else None
+
+    def forward(
+        self,
+        images: Tensor,
+        remove_parts: Sequence[int] = (),
+        token_quantile: float | None = None,
+        mask: Tensor | None = None,
+    ) -> Output:
+        """Classify images and say from which tokens.
+
+        Args:
+            images: (B, 3, H, W) float, normalised as ``preprocessing`` says.
+            remove_parts: foreground parts whose tokens become background.
+            token_quantile: tokens further from their prototype than this calibrated quantile become background.
+            mask: (B, h, w) bool, replaces the model's own selection.
+
+        Raises:
+            UsageError: an argument of the wrong shape, type or range, or a quantile that was not calibrated.
+        """
+        discovery = self.discover(images)
+        selection = self.select(discovery, remove_parts=remove_parts, token_quantile=token_quantile, mask=mask)
+        logits = discovery.stage1_logits if self.stage2 is None else self.second_stage(images, selection)
+        kept = selection.mask.flatten(1).float().mean(1)
+        return Output(**vars(discovery), logits=logits, parts=selection.parts, mask=selection.mask, kept=kept)
+
+    def discover(self, images: Tensor) -> PartDiscovery:
+        """Stage 1 alone. In training mode it draws Gumbel noise and drops parts before classification."""
+        self.check_images(images)
+        tokens = self.stage1(images)
+        _, tokens_BhwD = self.stage1.split(tokens, (images.shape[2], images.shape[3]))
+        logits = part_maths.part_logits(tokens_BhwD, self.prototypes)
+        noise = part_maths.gumbel_like(logits) if self.training else 0
+        maps = part_maths.part_maps(logits + noise, self.temperature)
+        features = self.modulation(part_maths.part_features(maps, tokens_BhwD).to(self.modulation.weight.dtype))
+        foreground = features[..., :-1].transpose(1, 2)
+        if self.training:
+            kept = part_maths.drop_parts((len(images), self.num_parts), self.part_dropout, images.device)
+            foreground = foreground * (kept / (1 - self.part_dropout))[..., None].to(foreground.dtype)
+        scores = self.part_classifier(foreground).transpose(1, 2)
+        return PartDiscovery(
+            part_logits=logits,
+            part_maps=maps,
+            part_features=features,
+            stage1_part_logits=scores,
+            stage1_logits=scores.mean(-1),
+        )
+
+    def select(
+        self,
+        discovery: PartDiscovery,
+        *,
+        remove_parts: Sequence[int] = (),
+        token_quantile: float | None = None,
+        mask: Tensor | None = None,
+    ) -> Selection:
+        """The mask of stage 2: token removal, then part removal; a given ``mask`` replaces the result.
+
+        In training mode the mask has Gumbel noise of its own and loses whole parts.
+        """
+        logits, background = discovery.part_logits, self.num_parts
+        survives = torch.ones(len(logits), background, dtype=torch.bool, device=logits.device)
+        if self.training:
+            logits = logits + part_maths.gumbel_like(logits)
+            survives = part_maths.drop_parts((len(logits), background), self.stage2_part_dropout, logits.device)
+        winners = masking.assign_parts(logits)
+        parts = masking.drop_from_mask(winners, survives)
+        if token_quantile is not None:
+            parts = masking.remove_unsure_tokens(parts, discovery.part_logits, self._thresholds(token_quantile))
+        if len(remove_parts):
+            parts = masking.remove_parts(parts, self._foreground(remove_parts), background)
+        if mask is not None:
+            check_mask(mask, tuple(parts.shape))
+            return Selection(parts=parts.masked_fill(~mask, background), mask=mask, weights=mask.to(logits.dtype))
+        mask = parts < background
+        probabilities = part_maths.part_maps(logits, self.temperature)[:, :-1]
+        if self.soft_masks:
+            weights = probabilities.amax(1).masked_fill(parts != winners, 0)
+        else:
+            weights = masking.straight_through(mask, (probabilities * survives[:, :, None, None]).sum(1))
+        return Selection(parts=parts, mask=mask, weights=weights, soft=self.soft_masks)
+
+    def second_stage(self, images: Tensor, selection: Selection) -> Tensor:
+        """Logits (B, C) of stage 2, with the mask's gradient in training where ``mask_gradient`` is "exact"."""
+        if selection.soft or (self.training and self.mask_gradient == "exact"):
+            return self._masked_classifier.forward_masked(images, selection.weights, soft=selection.soft)
+        return self.classify(images, selection.mask)
+
+    def classify(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Stage 2 alone: logits (B, C), a function of the patches in ``mask`` (B, h, w) bool and their positions only.
+
+        Changing any other pixel changes no bit of the result. An empty mask is classified from the prefix tokens.
+        """
+        self.check_images(images)
+        check_mask(mask, (len(images), *self.stage1.grid((images.shape[2], images.shape[3]))))
+        logits: Tensor = self._masked_classifier(images, mask)
+        return logits
+
+    @property
+    def _masked_classifier(self) -> TokenClassifier:
+        if self.stage2 is None:
+            raise UsageError("classify: expected a model with a second stage, got one without; use stage1_logits")
+        return self.stage2
+
+    def _thresholds(self, quantile: float) -> list[float]:
+        if quantile not in self.token_thresholds:
+            stored = ", ".join(f"{q:g}" for q in sorted(self.token_thresholds)) or "none"
+            raise UsageError(
+                f"token_quantile: expected a calibrated quantile (stored: {stored}), got {quantile}; "
+                "calibrate the model on its training data first"
+            )
+        return self.token_thresholds[quantile]
+
+    def _foreground(self, parts: Sequence[int]) -> list[int]:
+        wrong = [part for part in parts if part not in range(self.num_parts)]
+        if wrong:
+            raise UsageError(f"remove_parts: expected foreground parts 0 to {self.num_parts - 1}, got {wrong[0]}")
+        return [int(part) for part in parts]
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise UsageError(f"{name}: expected a probability from 0 to below 1, got {value!r}")

@@ -1,0 +1,58 @@
+"""What the models return. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Class scores of any model of this package."""
+
+    logits: Tensor
+    """(B, C)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartDiscovery:
+    """Stage 1: which part each token belongs to, and what the parts say about the class.
+
+    The last of the K + 1 parts is the background.
+    """
+
+    part_logits: Tensor
+    """(B, K+1, h, w): −squared distance of each token to each prototype, float32 or wider"""
+    part_maps: Tensor
+    """(B, K+1, h, w): probabilities over parts"""
+    part_features: Tensor
+    """(B, D, K+1): modulated"""
+    stage1_part_logits: Tensor
+    """(B, C, K)"""
+    stage1_logits: Tensor
+    """(B, C)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which tokens stage 2 may see."""
+
+    parts: Tensor
+    """(B, h, w) int64: part of each token after interventions; K = background"""
+    mask: Tensor
+    """(B, h, w) bool"""
+    weights: Tensor
+    """(B, h, w) float: the mask as stage 2 uses it: 0 and 1 with the straight-through gradient, or soft"""
+    soft: bool = False
+    """whether ``weights`` lie between 0 and 1"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(PartDiscovery, Prediction):
+    """Everything that the two-stage model knows about an image: the reason comes with the prediction."""
+
+    parts: Tensor
+    """(B, h, w) int64: part of each token after interventions; K = background"""
+    mask: Tensor
+    """(B, h, w) bool: what stage 2 sees"""
+    kept: Tensor
+    """(B,) share of tokens selected; 0 means that nothing supports the prediction"""

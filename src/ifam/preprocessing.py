@@ -1,0 +1,49 @@
+"""What is done to a photograph before the model sees it; saved with every model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ifam.errors import UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The test-time view of an image.
+
+    ``resize="crop"`` scales until the image covers ``image_size`` and cuts the centre;
+    ``resize="squash"`` scales each side on its own (chest X-rays). ``image_size`` is (height, width) in pixels.
+    """
+
+    image_size: tuple[int, int]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    resize: Literal["crop", "squash"] = "crop"
+
+    def __post_init__(self) -> None:
+        if min(self.image_size) < 1:
+            raise UsageError(f"image size: expected two positive numbers of pixels, got {self.image_size}")
+        if self.resize not in ("crop", "squash"):
+            raise UsageError(f"resize: expected crop or squash, got {self.resize!r}")
+        if min(self.std) <= 0:
+            raise UsageError(f"std: expected positive values, got {self.std}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """The inverse of ``to_dict``."""
+        height, width = values["image_size"]
+        red, green, blue = values["mean"]
+        std_red, std_green, std_blue = values["std"]
+        return cls(
+            image_size=(height, width),
+            mean=(red, green, blue),
+            std=(std_red, std_green, std_blue),
+            resize=values["resize"],
+        )

@@ -1,0 +1,121 @@
+"""Models as folders: ``model.safetensors`` with the weights and ``model.json`` with everything else."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from ifam.errors import CheckpointError
+from ifam.model.base import Classifier
+from ifam.model.build import Architecture, load_state, read_safetensors
+from ifam.model.classifier import PlainClassifier
+from ifam.model.two_stage import IFAM
+from ifam.preprocessing import Preprocessing
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+OPTIONS = ("num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "temperature")
+
+
+def save_model(model: Classifier, folder: Path) -> None:
+    """Write the model to ``folder``; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = json.dumps(describe_model(model), indent=1)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_whole(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+    write_whole(folder / DESCRIPTION, lambda path: path.write_text(description + "\n", encoding="utf-8"))
+
+
+def load(path: str | Path) -> IFAM | PlainClassifier:
+    """A trained model in eval mode, from a run folder, an exported model folder, or ``hf:owner/name``.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged: never a model with random weights.
+    """
+    folder = _download(str(path).removeprefix("hf:")) if str(path).startswith("hf:") else Path(path)
+    description = _read_description(folder / DESCRIPTION)
+    try:
+        model = _rebuild(description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}") from error
+    load_state(model, read_safetensors(folder / WEIGHTS)[0], folder / WEIGHTS)
+    return model.eval()
+
+
+def describe_model(model: Classifier) -> dict[str, Any]:
+    """All but the weights, as plain values."""
+    description: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "ifam" if isinstance(model, IFAM) else "plain",
+        "backbone": asdict(model.architecture),
+        "image_size": list(model.backbone.image_size),
+        "class_names": model.class_names,
+        "preprocessing": model.preprocessing.to_dict(),
+        "training_group_sizes": model.training_group_sizes,
+    }
+    if isinstance(model, IFAM):
+        description["options"] = {name: getattr(model, name) for name in OPTIONS}
+        description["options"]["second_stage"] = model.stage2 is not None
+        description["token_thresholds"] = {f"{q:g}": values for q, values in model.token_thresholds.items()}
+    return description
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write through a temporary name in the same folder, so that an interruption leaves the old file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier:
+    architecture = Architecture(**description["backbone"])
+    height, width = description["image_size"]
+    names = description["class_names"]
+    common: dict[str, Any] = {
+        "num_classes": len(names),
+        "class_names": names,
+        "preprocessing": Preprocessing.from_dict(description["preprocessing"]),
+    }
+    vit = architecture.build((height, width))
+    model: IFAM | PlainClassifier
+    if description["kind"] == "ifam":
+        model = IFAM(vit, **common, **description["options"])
+        model.token_thresholds = {float(q): values for q, values in description["token_thresholds"].items()}
+    else:
+        model = PlainClassifier(vit, **common)
+    model.backbone_name = architecture.name
+    model.training_group_sizes = description["training_group_sizes"]
+    return model
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none; check the path"
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected JSON, got a damaged file ({error})") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise CheckpointError(f"{path}: expected model format {FORMAT}, got {found}; use the version that wrote it")
+    return description
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, DESCRIPTION]))
+    except (OSError, HFValidationError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"hf:{repository}: expected a model on the hub, could not get it: {reason}") from error

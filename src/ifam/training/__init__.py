@@ -1,0 +1,1 @@
+"""Training: methods, optimizer, the Lightning module, and whole runs."""

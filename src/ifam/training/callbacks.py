@@ -1,0 +1,122 @@
+"""What a run writes down and shows while it goes on."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ifam.storage import save_model
+from ifam.training.module import TrainingModule
+
+
+class MetricsFile(Callback):
+    """One line of JSON per epoch in ``metrics.jsonl``; a resumed run goes on after the last checkpoint's epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started = time.monotonic()
+
+    def on_fit_start(self, trainer: Trainer, module: Any) -> None:
+        """Drop lines of epochs that will be run again."""
+        self._started = time.monotonic()
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["epoch"] < trainer.current_epoch]
+            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        """After validation: every number of the epoch."""
+        numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        line = {"epoch": trainer.current_epoch, "seconds": round(time.monotonic() - self._started, 1), **numbers}
+        if isinstance(module, TrainingModule) and module.score is not None:
+            line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class BestModel(Callback):
+    """Keeps the model of the best validation epoch in the run folder, from the first epoch that trains every stage."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best: float | None = None
+        self.epoch: int | None = None
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        """Save if better. Stands before the averaging callback, which takes the averaged weights out again."""
+        module.score_epoch()
+        if not module.fully_trained:
+            return
+        if self.best is None or module.selection_score > self.best:
+            self.best, self.epoch = module.selection_score, trainer.current_epoch
+            if trainer.is_global_zero:
+                save_model(module.model, self.folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For exact resumption."""
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+class ProgressBar(Callback):
+    """Images per second, time left for the whole run, and one line per epoch."""
+
+    def __init__(self, images_per_epoch: int, say: Callable[[str], None] = print) -> None:
+        self.images = images_per_epoch
+        self.say = say
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        """Open the bar at the epoch that a resumed run starts from."""
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.1f} images/s, left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        epochs = trainer.max_epochs or 1
+        self._bar.start()
+        done = trainer.current_epoch * self.images
+        self._task = self._bar.add_task("", total=epochs * self.images, completed=done, epoch=f"1/{epochs}", rate=0.0)
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Advance."""
+        assert self._bar is not None
+        self._bar.update(self._task, advance=len(batch), epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+        self._bar.update(self._task, rate=self._bar.tasks[0].speed or 0.0)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        """One line that stays."""
+        score = getattr(module, "score", None)
+        text = "" if score is None else describe_score(score.numbers())
+        loss = trainer.callback_metrics.get("train/loss")
+        self.say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {float(loss or 0):.3f}{text}")
+
+    def on_exception(self, trainer: Trainer, module: Any, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self.on_train_end(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, module: Any) -> None:
+        """Give the terminal back."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def describe_score(numbers: dict[str, float]) -> str:
+    """The numbers that a line of progress has room for."""
+    shown = {
+        "accuracy": "validation accuracy",
+        "worst_group_accuracy": "worst group",
+        "foreground_iou": "foreground IoU",
+        "mean_kept": "kept",
+    }
+    return "".join(f", {label} {numbers[name]:.3f}" for name, label in shown.items() if name in numbers)

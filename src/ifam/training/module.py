@@ -1,0 +1,94 @@
+"""The training loop of every method, as Lightning sees it."""
+
+import sys
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from ifam.data.batch import Batch
+from ifam.errors import DataError
+from ifam.evaluate import Records, Score, record, summarise
+from ifam.losses.objective import total_loss
+from ifam.model.base import Classifier
+from ifam.training.methods import Method
+from ifam.training.optim import freeze_rest, make_optimizer
+
+
+class TrainingModule(LightningModule):
+    """Weighs the method's losses, and scores every epoch on the validation split.
+
+    ``selection_score``, the number that picks the best epoch, is the worst-group accuracy where groups are known and
+    the accuracy otherwise.
+    """
+
+    def __init__(self, model: Classifier, method: Method, group_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+        self.group_names = group_names
+        self.score: Score | None = None
+        self._records = Records()
+        freeze_rest(model, method.groups(model))
+
+    def on_train_epoch_start(self) -> None:
+        """Noise and dropout depend on seed and epoch alone, so that a resumed run repeats an undisturbed one."""
+        torch.manual_seed(self.method.config.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """The weighted loss, or None for a batch in which no image could be read."""
+        self._report_unreadable(batch)
+        if len(batch) == 0:
+            return None
+        terms = self.method.losses(self.model, batch.images, batch.labels, self.current_epoch)
+        loss = total_loss(terms, self.method.config.losses)
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": loss.detach()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the epoch before."""
+        self._records = Records()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Keep what the score needs of each image."""
+        self._report_unreadable(batch)
+        if len(batch):
+            self._records.update(**record(self.model(batch.images), batch))
+
+    def score_epoch(self) -> None:
+        """Score the whole split, while the weights that were validated are in place."""
+        sizes = self.model.training_group_sizes
+        self.score = summarise(self._records, self.group_names, sizes, num_classes=self.model.num_classes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the score."""
+        if self.score is not None:
+            self.log_dict({f"val/{name}": float(value) for name, value in self.score.numbers().items()})
+
+    @property
+    def selection_score(self) -> float:
+        """Higher is better."""
+        if self.score is None:
+            return float("-inf")
+        worst = self.score.worst_group_accuracy
+        return self.score.accuracy if worst is None else worst
+
+    @property
+    def fully_trained(self) -> bool:
+        """Whether every stage has begun: before that, the score says nothing about the model."""
+        return self.current_epoch >= self.method.config.optimizer.stage1_epochs or self.method.config.method != "ifam"
+
+    def configure_optimizers(self) -> Any:
+        """See `ifam.training.optim`."""
+        config = self.method.config.optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches) // config.epochs)
+        optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def _report_unreadable(self, batch: Batch) -> None:
+        for message in batch.unreadable:
+            if not self.method.config.skip_unreadable:
+                raise DataError(f"{message}; repair or remove it, or pass --skip-unreadable to go on without it")
+            print(f"left out: {message}", file=sys.stderr)

@@ -1,0 +1,56 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ifam.errors import DataError, IfamError
+
+Draw = Callable[..., Path]
+Refuses = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture
+def draw() -> Draw:
+    """Writes an image of one colour, with its folders."""
+
+    def write(path: Path, size: tuple[int, int] = (8, 6), color: object = (90, 120, 40), mode: str = "RGB") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, color).save(path)  # type: ignore[arg-type]
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refuses() -> Refuses:
+    """Expects an error of one line that holds every part."""
+
+    @contextmanager
+    def check(*parts: object, error: type[IfamError] = DataError) -> Iterator[None]:
+        with pytest.raises(error) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        assert [part for part in map(str, parts) if part not in message] == [], message
+
+    return check
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, draw: Draw) -> Path:
+    """Two classes on two places in three splits: 12 images of 8 × 6 with masks, keypoints and one box."""
+    rows = ["img_id,img_filename,y,split,place,place_name,y_name,box_x,box_y,box_w,box_h"]
+    points = ["img_id,part,x,y"]
+    for i in range(12):
+        y, place, split = i % 2, i // 2 % 2, i // 4
+        draw(tmp_path / f"images/{i}.jpg", color=(10 * i, 50, 200))
+        draw(tmp_path / f"masks/images/{i}.png", mode="1", color=1)
+        box = "1,2,3,4" if i == 0 else ",,,"
+        rows.append(f"{i},images/{i}.jpg,{y},{split},{place},{('land', 'sea')[place]},{('finch', 'gull')[y]},{box}")
+        points.append(f"{i},beak,{i % 8},2.5")
+    points.append("0,tail,1,1")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    (tmp_path / "keypoints.csv").write_text("\n".join(points))
+    return tmp_path

@@ -1,0 +1,139 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifam.data.images import open_image, open_mask
+
+
+def save(path, array, mode=None, **options):
+    image = Image.fromarray(np.asarray(array))
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "YCbCr"])
+def test_colour_survives_every_mode(tmp_path, mode):
+    path = tmp_path / "x.tif"
+    Image.new("RGB", (4, 3), (200, 100, 40)).convert(mode).save(path)
+    image = open_image(path)
+    assert (image.mode, image.size) == ("RGB", (4, 3))
+    assert np.abs(np.asarray(image)[0, 0].astype(int) - (200, 100, 40)).max() <= 2
+
+
+def test_palette(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    image.putdata([0, 1])
+    image.save(tmp_path / "x.png")
+    assert np.asarray(open_image(tmp_path / "x.png")).tolist() == [[[0, 0, 0], [10, 200, 30]]]
+
+
+def test_transparent_pixels_become_white_whatever_they_hide(tmp_path):
+    path = save(tmp_path / "x.png", np.uint8([[[9, 9, 9, 0], [9, 9, 9, 255]]]))
+    assert np.asarray(open_image(path)).tolist() == [[[255] * 3, [9] * 3]]
+
+
+def test_transparent_palette_colour(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([7, 7, 7, 10, 200, 30])
+    image.putdata([0, 1])
+    image.save(tmp_path / "x.png", transparency=b"\x00\xff")
+    assert np.asarray(open_image(tmp_path / "x.png")).tolist() == [[[255] * 3, [10, 200, 30]]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
+    path = save(tmp_path / f"x.{suffix}", np.uint16([[0, 257, 128 * 257, 65535]]))
+    assert np.asarray(open_image(path))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_grey_and_bits(tmp_path):
+    path = save(tmp_path / "x.png", np.uint8([[0, 77]]))
+    assert np.asarray(open_image(path)).tolist() == [[[0] * 3, [77] * 3]]
+    path = save(tmp_path / "y.png", np.array([[False, True]]))
+    assert np.asarray(open_image(path)).tolist() == [[[0] * 3, [255] * 3]]
+
+
+def test_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    path = save(tmp_path / "x.png", np.uint8([[[255, 0, 0], [0, 0, 255]]]), exif=exif)
+    image = open_image(path)
+    assert np.asarray(image).tolist() == [[[255, 0, 0]], [[0, 0, 255]]]
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    red, blue = (Image.new("RGB", (3, 3), color) for color in ("red", "blue"))
+    red.save(tmp_path / "x.gif", save_all=True, append_images=[blue])
+    assert open_image(tmp_path / "x.gif").getpixel((1, 1)) == (255, 0, 0)
+
+
+def png_of_size(width, height):
+    """A header that promises an image, and no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no image", "unknown format"),
+        (b"", "unknown format"),
+        (png_of_size(12_000, 12_000), "at most"),
+        (png_of_size(100_000, 100_000), "at most"),
+        (png_of_size(4, 4), "cannot be read"),
+    ],
+)
+def test_unreadable(tmp_path, refuses, content, said):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with refuses(path, said):
+        open_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_truncated(tmp_path, refuses, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path / f"x.{suffix}", noise)
+    path.write_bytes(path.read_bytes()[:2000])
+    with refuses(path, "cannot be read"):
+        open_image(path)
+
+
+def test_missing(tmp_path, refuses):
+    with refuses(tmp_path / "x.png", "No such file"):
+        open_image(tmp_path / "x.png")
+
+
+def test_floats_and_32_bits_are_refused(tmp_path, refuses):
+    for array in (np.float32([[0.5]]), np.int32([[70_000]])):
+        with refuses("x.tif", "8 or 16 bits"):
+            open_image(save(tmp_path / "x.tif", array))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array([[False, True]]), np.uint8([[0, 1]]), np.uint8([[20, 255]]), np.uint16([[0, 9]]), np.uint8([[[0] * 3, [255] * 3]])],
+)  # fmt: skip
+def test_masks_of_every_kind(tmp_path, array):
+    assert open_mask(save(tmp_path / "m.png", array), size=(2, 1)).tolist() == [[False, True]]
+
+
+def test_empty_mask(tmp_path):
+    assert not open_mask(save(tmp_path / "m.png", np.zeros((3, 2), np.uint8)), size=(2, 3)).any()
+
+
+def test_palette_mask_counts_every_index_but_zero(tmp_path):
+    image = Image.new("P", (3, 1))
+    image.putpalette([250, 250, 250, 10, 10, 10, 90, 90, 90])
+    image.putdata([0, 1, 2])
+    image.save(tmp_path / "m.png")
+    assert open_mask(tmp_path / "m.png", size=(3, 1)).tolist() == [[False, True, True]]
+
+
+def test_mask_of_another_size(tmp_path, refuses):
+    with refuses("m.png", "9 × 7", "3 × 2"):
+        open_mask(save(tmp_path / "m.png", np.zeros((2, 3), np.uint8)), size=(9, 7))

@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+from ifam.data.read import read_table
+
+
+def test_layouts_are_recognised(scenes, tmp_path_factory, draw):
+    assert read_table(scenes).layout == "metadata.csv"
+    root = tmp_path_factory.mktemp("folders")
+    draw(root / "a/1.png")
+    draw(root / "b/1.png")
+    assert read_table(str(root)).layout == "folders"
+    (root / "list.CSV").write_text("path,label\na/1.png,x\nb/1.png,y\n")
+    assert read_table(root / "list.CSV").layout == "table"
+
+
+def test_what_is_not_a_data_set(tmp_path, draw, refuses):
+    for path in (tmp_path / "gone", tmp_path, draw(tmp_path / "1.png")):
+        with refuses(path, "metadata.csv", ".parquet", "class folders"):
+            read_table(path)
+
+
+def test_reading_and_diagnosing_need_no_torch():
+    code = "import sys, ifam.data.read, ifam.data.images, ifam.doctor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
