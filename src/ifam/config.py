@@ -9,7 +9,9 @@ from ifam.errors import UsageError
 MethodName = Literal["ifam", "pdiscoformer", "erm"]
 MaskGradient = Literal["exact", "cut"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+"""auto: bf16-mixed on machines with bfloat16 arithmetic, 32-true elsewhere"""
 QUANTILES = (0.90, 0.95, 0.97, 0.99)
 
 

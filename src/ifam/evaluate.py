@@ -11,8 +11,7 @@ from ifam.data.batch import Batch
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.errors import DataError
-from ifam.metrics.accumulate import Accumulator as Records
-from ifam.metrics.accumulate import classification_score, foreground_score
+from ifam.metrics.accumulate import Accumulator, classification_score, foreground_score
 from ifam.metrics.parts import KeypointRegression, foreground_intersection_union, keypoint_error, part_centroids
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
@@ -103,7 +102,7 @@ def maps_after_interventions(output: Output) -> Tensor:
 
 
 def summarise(
-    records: Records, group_names: Sequence[str], training_group_sizes: Mapping[str, int], *, num_classes: int
+    records: Accumulator, group_names: Sequence[str], training_group_sizes: Mapping[str, int], *, num_classes: int
 ) -> Score:
     """The score of everything recorded."""
     weights = [training_group_sizes.get(name, 0) for name in group_names]
@@ -117,7 +116,7 @@ def summarise(
     )
     if score.accuracy is None:
         raise DataError("evaluation: expected at least one readable image, got none")
-    kept = records["kept"] if "kept" in records else None
+    seen = "kept" in records
     foreground = foreground_score(records["intersection"], records["union"]) if "union" in records else None
     return Score(
         num_samples=score.num_samples,
@@ -129,8 +128,8 @@ def summarise(
             for name, group in zip(group_names, score.groups, strict=True)
         },
         auc=score.auc,
-        mean_kept=None if kept is None else float(kept.mean()),
-        no_evidence=None if kept is None else int((kept == 0).sum()),
+        mean_kept=float(records["kept"].mean()) if seen else None,
+        no_evidence=int((records["kept"] == 0).sum()) if seen else None,
         foreground_iou=foreground.pooled_iou if foreground else None,
         foreground_iou_per_image=foreground.mean_image_iou if foreground else None,
     )
@@ -158,7 +157,13 @@ def evaluate(
     """
     table = table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
     data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0, annotations=True
+        table,
+        model.preprocessing,
+        augmentation="none",
+        batch_size=batch_size,
+        workers=workers,
+        seed=0,
+        annotations=True,
     )
     interventions: dict[str, Any] = {}
     if isinstance(model, IFAM):
@@ -166,7 +171,7 @@ def evaluate(
     model = model.to(device).eval()
     unreadable: list[str] = []
 
-    def run(name: str) -> Records:
+    def run(name: str) -> Accumulator:
         total = len(table.select(name))
         return collect(
             model,
@@ -194,14 +199,16 @@ def collect(
     progress: Callable[[int], None] | None = None,
     unreadable: list[str],
     skip_unreadable: bool = False,
-) -> Records:
+) -> Accumulator:
     """The records of every image of a loader, each once."""
     device = next(model.parameters()).device
-    records = Records()
+    records = Accumulator()
     for batch in loader:
         unreadable.extend(batch.unreadable)
         if batch.unreadable and not skip_unreadable:
-            raise DataError(f"{batch.unreadable[0]}; repair or remove it, or pass --skip-unreadable to go on without it")
+            raise DataError(
+                f"{batch.unreadable[0]}; repair or remove it, or pass --skip-unreadable to go on without it"
+            )
         if len(batch):
             batch = batch.to(device)
             records.update(**record(model(batch.images, **interventions), batch))
@@ -210,7 +217,7 @@ def collect(
     return records
 
 
-def _keypoint_numbers(train: Records, test: Records) -> dict[str, Any]:
+def _keypoint_numbers(train: Accumulator, test: Accumulator) -> dict[str, Any]:
     regression = KeypointRegression.fit(train["centroid"], train["active"], train["keypoint"], train["visible"])
     predicted = regression.predict(test["centroid"], test["active"])
     score = keypoint_error(predicted, test["keypoint"], test["visible"], test["box"])

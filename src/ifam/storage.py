@@ -1,8 +1,6 @@
 """Models as folders: ``model.safetensors`` with the weights and ``model.json`` with everything else."""
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ifam.errors import CheckpointError
+from ifam.files import replacing, write_text
 from ifam.model.base import Classifier
 from ifam.model.build import Architecture, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
@@ -26,8 +25,9 @@ def save_model(model: Classifier, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(describe_model(model), indent=1)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_whole(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
-    write_whole(folder / DESCRIPTION, lambda path: path.write_text(description + "\n", encoding="utf-8"))
+    with replacing(folder / WEIGHTS) as path:
+        save_file(state, path, metadata={"format": "pt"})
+    write_text(folder / DESCRIPTION, description + "\n")
 
 
 def load(path: str | Path) -> IFAM | PlainClassifier:
@@ -41,7 +41,9 @@ def load(path: str | Path) -> IFAM | PlainClassifier:
     try:
         model = _rebuild(description)
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}") from error
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}"
+        ) from error
     load_state(model, read_safetensors(folder / WEIGHTS)[0], folder / WEIGHTS)
     return model.eval()
 
@@ -62,16 +64,6 @@ def describe_model(model: Classifier) -> dict[str, Any]:
         description["options"]["second_stage"] = model.stage2 is not None
         description["token_thresholds"] = {f"{q:g}": values for q, values in model.token_thresholds.items()}
     return description
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write through a temporary name in the same folder, so that an interruption leaves the old file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier:
@@ -98,7 +90,7 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier:
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(
-            f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none; check the path"
+            f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none"
         )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))

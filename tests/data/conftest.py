@@ -47,7 +47,7 @@ def scenes(tmp_path: Path, draw: Draw) -> Path:
         y, place, split = i % 2, i // 2 % 2, i // 4
         draw(tmp_path / f"images/{i}.jpg", color=(10 * i, 50, 200))
         draw(tmp_path / f"masks/images/{i}.png", mode="1", color=1)
-        box = "1,2,3,4" if i == 0 else ",,,"
+        box = "0,1,7,4" if i == 0 else ",,,"
         rows.append(f"{i},images/{i}.jpg,{y},{split},{place},{('land', 'sea')[place]},{('finch', 'gull')[y]},{box}")
         points.append(f"{i},beak,{i % 8},2.5")
     points.append("0,tail,1,1")

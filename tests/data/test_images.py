@@ -74,7 +74,8 @@ def test_first_frame_of_an_animation(tmp_path):
 def png_of_size(width, height):
     """A header that promises an image, and no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    ihdr = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + ihdr + struct.pack(">I", 10) + b"IDAT"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,7 @@ def png_of_size(width, height):
         (png_of_size(100_000, 100_000), "at most"),
         (png_of_size(4, 4), "cannot be read"),
     ],
+    ids=["text", "empty", "large", "huge", "no pixels"],
 )
 def test_unreadable(tmp_path, refuses, content, said):
     path = tmp_path / "x.png"
@@ -116,8 +118,15 @@ def test_floats_and_32_bits_are_refused(tmp_path, refuses):
 
 @pytest.mark.parametrize(
     "array",
-    [np.array([[False, True]]), np.uint8([[0, 1]]), np.uint8([[20, 255]]), np.uint16([[0, 9]]), np.uint8([[[0] * 3, [255] * 3]])],
-)  # fmt: skip
+    [
+        np.array([[False, True]]),
+        np.uint8([[0, 1]]),
+        np.uint8([[20, 255]]),
+        np.uint16([[0, 9]]),
+        np.uint8([[[0] * 3, [255] * 3]]),
+    ],
+    ids=["bits", "ones", "noise", "16 bits", "colour"],
+)
 def test_masks_of_every_kind(tmp_path, array):
     assert open_mask(save(tmp_path / "m.png", array), size=(2, 1)).tolist() == [[False, True]]
 

@@ -16,7 +16,7 @@ def test_everything_that_the_folder_holds(scenes):
     assert first.path == scenes / "images/0.jpg"
     assert first.mask == scenes / "masks/images/0.png"
     assert first.keypoints == {"beak": (0.0, 2.5), "tail": (1.0, 1.0)}
-    assert first.box == (1, 2, 3, 4)
+    assert first.box == (0, 1, 7, 4)
     assert (fourth.label, fourth.group, fourth.box) == (1, 3, None)
     assert set(table.group_counts().values()) == {3}
 
@@ -24,10 +24,10 @@ def test_everything_that_the_folder_holds(scenes):
 def test_names_fall_back_to_numbers_and_groups_are_all_pairs(tmp_path, draw):
     draw(tmp_path / "1.png")
     draw(tmp_path / "2.png")
-    (tmp_path / "metadata.csv").write_text(PLAIN + "1,1.png,7,2,0\n2,2.png,3,2,1\n")
+    (tmp_path / "metadata.csv").write_text(PLAIN + "1,1.png,7,2,0\n2,2.png,3,2,1\n3,2.png,7,2,5\n")
     table = read_metadata(tmp_path)
     assert table.class_names == ("3", "7")
-    assert table.group_counts() == {"3/0": 0, "3/1": 1, "7/0": 1, "7/1": 0}
+    assert table.group_counts() == {"3/0": 0, "3/1": 1, "3/5": 0, "7/0": 1, "7/1": 0, "7/5": 1}
     assert table.samples[0].keypoints is None
     assert not table.has_masks
 
@@ -77,6 +77,13 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, draw, refuses):
     (tmp_path / "data/metadata.csv").write_text(PLAIN + "1,link.png,0,0,0\n2,link.png,1,0,0\n")
     with refuses("row 1", "link.png", "inside"):
         read_metadata(tmp_path / "data")
+
+
+def test_an_absolute_path_is_refused_even_inside(tmp_path, draw, refuses):
+    path = draw(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text(PLAIN + f"1,{path},0,0,0\n2,1.png,1,0,0\n")
+    with refuses("row 1", "inside"):
+        read_metadata(tmp_path)
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path, scenes):

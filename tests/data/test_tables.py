@@ -25,7 +25,8 @@ def write(path, columns):
     if path.suffix == ".parquet":
         pq.write_table(pa.table(columns), path)
     else:
-        rows = [",".join("" if value is None else str(value) for value in row) for row in zip(*columns.values())]
+        values = zip(*columns.values(), strict=True)
+        rows = [",".join("" if value is None else str(value) for value in row) for row in values]
         path.write_text("\ufeff" + "\n".join([",".join(columns), *rows]))  # with the mark that spreadsheets write
     return path
 

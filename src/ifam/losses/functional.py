@@ -100,14 +100,14 @@ def _neighbourhood_mean(maps: Tensor) -> Tensor:
 
 def _squared_radius(height: int, width: int) -> Tensor:
     """Squared distance from the centre, each axis from −1 to 1, scaled to a maximum of 1."""
-    rows, columns = (torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in (height, width))
+    rows, columns = ((2 * torch.arange(n) - (n - 1)) / max(n - 1, 1) for n in (height, width))
     squared = rows[:, None].square() + columns.square()
-    return squared / squared.max().clamp_min(1e-12) if squared.max() > 0 else torch.ones_like(squared)
+    return squared / squared.max() if height * width > 1 else torch.ones(1, 1)
 
 
 def _towards_one(probability: Tensor) -> Tensor:
-    """Binary cross-entropy with target 1, its logarithm bounded below by −100 as in torch."""
-    return -probability.log().clamp_min(-100).mean()
+    """Binary cross-entropy with target 1; at probability 0 it is large, with gradient 0 where log alone has NaN."""
+    return -probability.clamp_min(torch.finfo(probability.dtype).tiny).log().mean()
 
 
 def _names(literal: object) -> str:

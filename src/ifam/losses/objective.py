@@ -1,6 +1,7 @@
 """The loss terms of one training step, by name; `ifam.config.LossWeights` weighs them."""
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ def stage1_terms(discovery: PartDiscovery, labels: Tensor, maps_back: Tensor | N
     """
     maps = discovery.part_maps
     features = discovery.part_features.to(maps.dtype)
-    terms = {
+    terms: dict[str, Callable[[], Tensor]] = {
         "stage1": lambda: classification_term(discovery.stage1_logits, labels),
         "orthogonality": lambda: losses.orthogonality(features),
         "equivariance": lambda: losses.equivariance(maps, maps if maps_back is None else maps_back),

@@ -26,7 +26,8 @@ def multiplicative_attention(query: Tensor, key: Tensor, value: Tensor, mask: Te
     scores_BHNN = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
     exp_BHNN = (scores_BHNN - scores_BHNN.amax(-1, keepdim=True).detach()).exp()
     weights_BHNN = mask[:, None, None, :] * exp_BHNN
-    return weights_BHNN / weights_BHNN.sum(-1, keepdim=True) @ value
+    attention_BHNN: Tensor = weights_BHNN / weights_BHNN.sum(-1, keepdim=True)
+    return attention_BHNN @ value
 
 
 def soft_masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) ->
 
     ``query``, ``key``, ``value``: (B, H, N, d); ``mask``: (B, N) float, 0 or 1, at least one 1 in each row.
     """
-    out: Tensor = MaskedAttention.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
+    out: Tensor = MaskedAttention.apply(query, key, value, mask)
     return out
 
 
@@ -59,20 +60,19 @@ class MaskedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of query, key, value and mask, in float32 or wider."""
         query, key, value, mask, out = ctx.saved_tensors
         wide = torch.promote_types(query.dtype, torch.float32)
-        batch, heads, tokens, width = query.shape
+        batch, heads, tokens, _ = query.shape
         grads = [torch.empty_like(tensor, dtype=wide) for tensor in (query, key, value)]
         grad_mask = torch.empty(batch, tokens, dtype=wide, device=mask.device)
         images = max(1, CHUNK_ELEMENTS // (heads * tokens * tokens))
         for start in range(0, batch, images):
             part = slice(start, start + images)
-            pieces = _backward_images(
-                *(tensor[part].to(wide) for tensor in (query, key, value, out, grad_out)), mask[part] > 0.5
-            )
+            q, k, v, o, g = (tensor[part].to(wide) for tensor in (query, key, value, out, grad_out))
+            pieces = _backward_images(q, k, v, o, g, mask[part] > 0.5)
             for grad, piece in zip((*grads, grad_mask), pieces, strict=True):
                 grad[part] = piece
         grad_query, grad_key, grad_value = (grad.to(query.dtype) for grad in grads)
@@ -114,5 +114,5 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[in
         _, heads, _, width = query.shape
         q, k, v = (t.view(heads, len(lengths), lengths[0], width).transpose(0, 1) for t in (query[0], key[0], value[0]))
         return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(1, heads, -1, width)
-    pieces = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    pieces = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
     return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in pieces], dim=2)

@@ -4,6 +4,7 @@ Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and regist
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class Backbone(nn.Module):
         super().__init__()
         check_backbone(vit)
         vit.reset_classifier(0)
-        self.vit = vit
+        self.vit: Any = vit  # its layers are chosen at run time
         self.width: int = vit.embed_dim
         self.num_prefix_tokens: int = vit.num_prefix_tokens
         height, width = vit.patch_embed.patch_size
@@ -61,7 +62,7 @@ class Backbone(nn.Module):
     def split(self, tokens: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(B, P + N, D) to the prefix (B, P, D) and the grid (B, h, w, D)."""
         prefix, patches = tokens.tensor_split([self.num_prefix_tokens], dim=1)
-        return prefix, patches.unflatten(1, self.grid(image_size))
+        return prefix, patches.view(len(patches), *self.grid(image_size), self.width)
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
         """All tokens, attending to the prefix and to the selected patches only: (B, P + N, D).
@@ -106,8 +107,8 @@ class Backbone(nn.Module):
         height, width = self.patch_size
         rows, columns = self.grid(_size(images))
         images = F.pad(images, (0, columns * width - images.shape[3], 0, rows * height - images.shape[2]))
-        grid = images.unflatten(3, (columns, width)).unflatten(2, (rows, height))
-        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2).to(self.dtype)
+        grid = images.reshape(*images.shape[:2], rows, height, columns, width).permute(0, 2, 4, 1, 3, 5)
+        return grid.flatten(3).flatten(1, 2).to(self.dtype)
 
     def project(self, patches: Tensor) -> Tensor:
         """Patches (..., channels · height · width) to tokens (..., D).
@@ -122,7 +123,9 @@ class Backbone(nn.Module):
     def prefix(self) -> Tensor:
         """Class and register tokens with their positions: (1, P, D)."""
         vit = self.vit
-        tokens = vit.cls_token if vit.reg_token is None else torch.cat([vit.cls_token, vit.reg_token], dim=1)
+        tokens: Tensor = vit.cls_token
+        if vit.reg_token is not None:
+            tokens = torch.cat([tokens, vit.reg_token], dim=1)
         if vit.pos_embed is None or vit.no_embed_class:
             return tokens
         return tokens + vit.pos_embed[:, : self.num_prefix_tokens]
@@ -154,7 +157,8 @@ class Backbone(nn.Module):
 
 def block_attention(attention: Attention, tokens: Tensor, attend: Attend) -> Tensor:
     """timm's attention layer with its score function replaced. ``tokens``: (B, N, D)."""
-    qkv = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    batch, count, _ = tokens.shape
+    qkv = attention.qkv(tokens).view(batch, count, 3, attention.num_heads, attention.head_dim)
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     out = attend(attention.q_norm(query), attention.k_norm(key), value)
     out = attention.norm(out.transpose(1, 2).flatten(2))
@@ -178,6 +182,7 @@ def check_backbone(vit: object) -> None:
     if vit.cls_token is None:
         raise UsageError("backbone: expected a class token, which stage 2 classifies from; this model has none")
     refusals = {
+        "token layout": type(vit)._pos_embed is not VisionTransformer._pos_embed,  # a distillation token, for instance
         "patch embedding": type(vit.patch_embed) is not PatchEmbed,
         "block": any(type(block) is not Block or type(block.attn) is not Attention for block in vit.blocks),
         "patch dropout": not isinstance(vit.patch_drop, nn.Identity),

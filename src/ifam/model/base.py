@@ -98,7 +98,10 @@ def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
 def _image_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = size if isinstance(size, Sequence) and not isinstance(size, str) else (size, size)
+    if len(sides) != 2:
+        raise UsageError(f"image_size: expected one whole number or (height, width), got {size!r}")
+    height, width = sides
     at_least("image_size", height, 1)
     at_least("image_size", width, 1)
     return height, width

@@ -59,7 +59,7 @@ def build_vit(
         CheckpointError: a weights file that is missing, damaged, or does not fit the architecture it names.
     """
     if isinstance(backbone, nn.Module):
-        start = _initialisation(copy.deepcopy(backbone), None)
+        start = _initialisation(copy.deepcopy(_transformer(backbone)), None)
     elif str(backbone).endswith(".safetensors"):
         start = _load_weights_file(Path(backbone), pretrained=pretrained)
     else:
@@ -80,7 +80,7 @@ def create_timm_model(name: str, *, pretrained: bool) -> VisionTransformer:
     """``timm.create_model`` without a head, with errors of one line."""
     _check_name(name)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+        vit = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
         if pretrained:
             raise UsageError(
@@ -88,6 +88,16 @@ def create_timm_model(name: str, *, pretrained: bool) -> VisionTransformer:
                 ".safetensors file, or pretrained=False for random weights"
             ) from error
         raise UsageError(f"backbone {name}: {_first_line(error)}") from error
+    return _transformer(vit)
+
+
+def _transformer(vit: object) -> VisionTransformer:
+    if not isinstance(vit, VisionTransformer):
+        raise UsageError(
+            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
+            "vit_base_patch14_reg4_dinov2"
+        )
+    return vit
 
 
 def _check_name(name: str) -> None:
@@ -109,12 +119,21 @@ def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
             f"{path}: expected metadata that names the timm architecture (key 'architecture'), got "
             f"{sorted(metadata) or 'none'}; save the file with it, or pass a timm model"
         )
+    try:
+        start = _read_metadata(metadata)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected metadata of a timm ViT, got odd ones: {error}") from error
+    if pretrained:
+        load_state(start.vit, {key: value for key, value in state.items() if not key.startswith("head.")}, path)
+    return start
+
+
+def _read_metadata(metadata: Mapping[str, str]) -> Initialisation:
+    """The architecture that a weights file names, with random weights."""
     vit = create_timm_model(metadata["architecture"], pretrained=False)
     if "image_size" in metadata:
         resize_positions(vit, (int(metadata["image_size"]), int(metadata["image_size"])))
-    if pretrained:
-        load_state(vit, {key: value for key, value in state.items() if not key.startswith("head.")}, path)
-    stated = {key: tuple(json.loads(metadata[key])) for key in ("mean", "std") if key in metadata}
+    stated: dict[str, Any] = {key: tuple(json.loads(metadata[key])) for key in ("mean", "std") if key in metadata}
     return replace(_initialisation(vit, metadata["architecture"]), **stated)
 
 
@@ -163,7 +182,7 @@ def describe(vit: VisionTransformer) -> Architecture:
     Raises:
         UsageError: the rebuilt transformer would differ, so that a saved model could not be loaded again.
     """
-    block = vit.blocks[0]
+    block: Any = vit.blocks[0]
     norm = block.norm1
     arguments: dict[str, Any] = {
         "patch_size": list(vit.patch_embed.patch_size),
@@ -179,6 +198,8 @@ def describe(vit: VisionTransformer) -> Architecture:
         "no_embed_class": vit.no_embed_class,
         "reg_tokens": 0 if vit.reg_token is None else vit.reg_token.shape[1],
         "pre_norm": not isinstance(vit.norm_pre, nn.Identity),
+        "pos_drop_rate": vit.pos_drop.p,
+        "proj_drop_rate": block.attn.proj_drop.p,
     }
     if getattr(norm, "eps", 1e-6) != 1e-6:
         raise UsageError(f"backbone: expected LayerNorm eps 1e-6 in an unnamed VisionTransformer, got {norm.eps}")
@@ -193,16 +214,12 @@ def describe(vit: VisionTransformer) -> Architecture:
 
 def _structure(vit: VisionTransformer) -> tuple[list[Any], list[Any]]:
     state = [(name, tuple(value.shape)) for name, value in vit.state_dict().items() if not name.startswith("head.")]
-    layers = [type(layer) for name, layer in vit.named_modules() if not name.startswith("head")]
+    # with their options: dropout rates, eps, the kind of GELU
+    layers = [repr(layer) for name, layer in vit.named_modules() if name and not name.startswith("head")]
     return state, layers
 
 
 def _initialisation(vit: VisionTransformer, name: str | None) -> Initialisation:
-    if not isinstance(vit, VisionTransformer):
-        raise UsageError(
-            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
-            "vit_base_patch14_reg4_dinov2"
-        )
     config = getattr(vit, "pretrained_cfg", None) or {}
     mean, std = tuple(config.get("mean") or IMAGENET_MEAN), tuple(config.get("std") or IMAGENET_STD)
     return Initialisation(vit=vit, name=name, mean=mean, std=std)
@@ -210,4 +227,3 @@ def _initialisation(vit: VisionTransformer, name: str | None) -> Initialisation:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-

@@ -78,7 +78,7 @@ class IFAM(Classifier):
         _check_probability("stage2_part_dropout", stage2_part_dropout)
         if mask_gradient not in get_args(MaskGradient):
             raise UsageError(f"mask_gradient: expected exact or cut, got {mask_gradient!r}")
-        if temperature <= 0:
+        if not temperature > 0:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, temperature

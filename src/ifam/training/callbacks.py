@@ -31,7 +31,7 @@ class MetricsFile(Callback):
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         """After validation: every number of the epoch."""
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        line = {"epoch": trainer.current_epoch, "seconds": round(time.monotonic() - self._started, 1), **numbers}
+        line: dict[str, Any] = {"epoch": trainer.current_epoch, "seconds": round(time.monotonic() - self._started, 1), **numbers}
         if isinstance(module, TrainingModule) and module.score is not None:
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
         with self.path.open("a", encoding="utf-8") as file:

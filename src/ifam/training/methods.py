@@ -31,7 +31,9 @@ class ParameterGroup:
 class Method(Protocol):
     """One way of training a classifier."""
 
-    config: TrainingConfig
+    @property
+    def config(self) -> TrainingConfig:
+        """The whole run's."""
 
     def build(self, class_names: Sequence[str]) -> Classifier:
         """The untrained model."""
@@ -72,7 +74,9 @@ class TwoStage:
         stage2_alone = optimizer.freeze_stage1 and epoch >= optimizer.stage1_epochs
         with torch.set_grad_enabled(not stage2_alone):
             discovery = model.discover(images)
-        terms = {} if stage2_alone else stage1_terms(discovery, labels, self._maps_back(model, images, weights), weights)
+        terms = (
+            {} if stage2_alone else stage1_terms(discovery, labels, self._maps_back(model, images, weights), weights)
+        )
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             terms["stage2"] = classification_term(model.second_stage(images, model.select(discovery)), labels)
         return terms
@@ -125,7 +129,7 @@ class PlainFineTuning:
         return _token_classifier_groups(model.classifier, self.config.optimizer)
 
 
-def make_method(config: TrainingConfig) -> TwoStage | PlainFineTuning:
+def make_method(config: TrainingConfig) -> Method:
     """The method that the configuration names."""
     return PlainFineTuning(config) if config.method == "erm" else TwoStage(config)
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ifam.data.batch import Batch
 from ifam.errors import DataError
-from ifam.evaluate import Records, Score, record, summarise
+from ifam.evaluate import Score, record, summarise
 from ifam.losses.objective import total_loss
+from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
 from ifam.training.methods import Method
 from ifam.training.optim import freeze_rest, make_optimizer
@@ -29,7 +30,7 @@ class TrainingModule(LightningModule):
         self.method = method
         self.group_names = group_names
         self.score: Score | None = None
-        self._records = Records()
+        self._records = Accumulator()
         freeze_rest(model, method.groups(model))
 
     def on_train_epoch_start(self) -> None:
@@ -49,7 +50,7 @@ class TrainingModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the epoch before."""
-        self._records = Records()
+        self._records = Accumulator()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep what the score needs of each image."""

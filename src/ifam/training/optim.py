@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -36,11 +37,13 @@ def make_optimizer(
         for decayed in (True, False):
             parameters = [p for p in group.parameters if p.requires_grad and is_decayed(names[p], p) == decayed]
             if parameters:
-                options.append({"params": parameters, "lr": group.lr * scale, "weight_decay": decay if decayed else 0.0})
+                options.append(
+                    {"params": parameters, "lr": group.lr * scale, "weight_decay": decay if decayed else 0.0}
+                )
                 options[-1]["name"] = group.name if decayed else f"{group.name}_undecayed"
                 stages.append(group.stage)
     optimizer = AdamW(options, betas=(0.9, 0.999))
-    schedule = LambdaLR(optimizer, [lambda epoch, stage=stage: rate_factor(epoch, stage, config) for stage in stages])
+    schedule = LambdaLR(optimizer, [partial(rate_factor, stage=stage, config=config) for stage in stages])
     return optimizer, schedule
 
 

@@ -5,7 +5,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
+import torch
 import yaml
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
@@ -13,13 +15,14 @@ from PIL import Image
 
 from ifam import config as configuration
 from ifam.calibrate import calibrate
-from ifam.config import TrainingConfig
+from ifam.config import FixedPrecision, Precision, TrainingConfig
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.errors import DataError, UsageError
+from ifam.files import write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
-from ifam.storage import load, save_model, write_whole
+from ifam.storage import load, save_model
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
@@ -47,6 +50,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    logger: Literal["tensorboard", "wandb"] | None = None,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train, keep the best validation epoch in ``folder``, and calibrate its token thresholds.
@@ -78,8 +82,8 @@ def train(
     best = BestModel(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(configuration.to_dict(config), sort_keys=False)
-    write_whole(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
-    trainer = _trainer(config, folder, best, images=len(table.select("train")), say=say)
+    write_text(folder / CONFIG, text)
+    trainer = _trainer(config, folder, best, images=len(table.select("train")), logger=logger, say=say)
     with warnings.catch_warnings():
         # Lightning's advice on loaders and devices: chosen on purpose here
         warnings.filterwarnings("ignore", module="lightning")
@@ -115,9 +119,7 @@ def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConf
         size = (height, width)
     model.set_image_size((size, size) if isinstance(size, int) else size)
     if config.augmentation == "xray":
-        model.preprocessing = replace(
-            model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3
-        )
+        model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
 
 
 def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
@@ -138,6 +140,15 @@ def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
     return side, side
 
 
+def resolve_precision(precision: Precision, device: str) -> FixedPrecision:
+    """What "auto" means on this machine."""
+    if precision != "auto":
+        return precision
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    fast = torch.cuda.is_bf16_supported() if on_gpu else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
 def _check_folder(folder: Path, resume: bool) -> None:
     if resume and not (folder / LAST).is_file():
         raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; start it without --resume")
@@ -146,7 +157,13 @@ def _check_folder(folder: Path, resume: bool) -> None:
 
 
 def _trainer(
-    config: TrainingConfig, folder: Path, best: BestModel, *, images: int, say: Callable[[str], None]
+    config: TrainingConfig,
+    folder: Path,
+    best: BestModel,
+    *,
+    images: int,
+    logger: str | None,
+    say: Callable[[str], None],
 ) -> Trainer:
     callbacks: list[Callback] = [best]
     if config.ema is not None:
@@ -154,23 +171,37 @@ def _trainer(
     callbacks += [
         MetricsFile(folder / METRICS),
         ProgressBar(images, say),
-        ModelCheckpoint(folder / CHECKPOINTS, save_last=True, save_top_k=0, enable_version_counter=False),
+        ModelCheckpoint(
+            folder / CHECKPOINTS, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        ),
     ]
     return Trainer(
         max_epochs=config.optimizer.epochs,
         accelerator=config.device,
         devices="auto" if config.device != "cpu" else 1,
-        precision=config.precision,
+        precision=resolve_precision(config.precision, config.device),
         accumulate_grad_batches=config.optimizer.accumulate,
         gradient_clip_val=config.optimizer.gradient_clip or None,
         callbacks=callbacks,
-        logger=False,
+        logger=_logger(logger, folder),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+def _logger(name: str | None, folder: Path) -> Any:
+    """An extra place for the metrics; metrics.jsonl is always written."""
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+    try:
+        if name == "tensorboard":
+            return TensorBoardLogger(folder, name="tensorboard", version="")
+        return WandbLogger(save_dir=folder, project="ifam") if name == "wandb" else False
+    except ModuleNotFoundError as error:
+        raise UsageError(f"logger: expected {name} to be installed, it is not; pip install 'ifam[{name}]'") from error
 
 
 def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> None:

@@ -1,8 +1,7 @@
 """Pictures of an explanation: coloured parts, what stage 2 sees, and the figure that puts them side by side."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ifam.errors import UsageError
+from ifam.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,23 +109,19 @@ def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts
     from PIL import Image
 
     picture = Image.fromarray(overlay_parts(image, parts, num_parts, alpha))
-    with replaced(path) as temporary:
+    with picture_file(path) as temporary:
         picture.save(temporary)
 
 
-@contextmanager
-def replaced(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` for a picture, renamed to it when the block ends well and removed otherwise."""
-    path = Path(path)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+def picture_file(path: str | Path) -> AbstractContextManager[Path]:
+    """`ifam.files.replacing` for a picture.
+
+    Raises:
+        UsageError: the name does not end as a picture's.
+    """
+    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"picture: expected a name ending in {', '.join(PICTURE_SUFFIXES)}, got {str(path)!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return replacing(path)
 
 
 def _photograph(image: ArrayLike) -> NDArray[np.uint8]:

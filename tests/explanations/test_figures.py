@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ifam.errors import UsageError
-from ifam.explain import figures
-from ifam.explain.figures import (
+from ifam.explanations import figures
+from ifam.explanations.figures import (
     PART_COLORS,
     explanation_figure,
     overlay_mask,
     overlay_parts,
     part_style,
-    replaced,
+    picture_file,
     save_overlay,
 )
 
@@ -203,7 +203,7 @@ def test_saved_overlay_is_the_overlay(tmp_path: Path) -> None:
 
 
 def write_half(path: Path) -> None:
-    with replaced(path) as temporary:
+    with picture_file(path) as temporary:
         temporary.write_text("half")
         raise OSError("disk full")
 

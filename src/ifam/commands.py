@@ -1,0 +1,258 @@
+"""What each command does with its parsed arguments. Heavy imports happen inside, so that --help stays fast."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifam.errors import UsageError
+
+if TYPE_CHECKING:
+    from ifam.config import TrainingConfig
+    from ifam.evaluate import Evaluation
+    from ifam.predict import PredictionRow
+
+
+def demo(options: Namespace) -> None:
+    """``ifam demo``."""
+    from ifam.demo import run_demo
+
+    run_demo(options.out, seed=options.seed)
+
+
+def doctor(options: Namespace) -> None:
+    """``ifam doctor``."""
+    from ifam.doctor import diagnose_data, diagnose_machine
+
+    for line in diagnose_machine().lines():
+        print(line)
+    if options.data is not None:
+        from ifam.data.read import read_table
+
+        print()
+        for line in diagnose_data(read_table(options.data), progress=show_progress("reading")).lines():
+            print(line)
+
+
+def train(options: Namespace) -> None:
+    """``ifam train``."""
+    config = training_config(options)
+    from ifam.data.read import read_table
+    from ifam.training.run import train as run
+
+    result = run(config, read_table(options.data), options.out, resume=options.resume, logger=options.logger)
+    print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
+    print(f"next: ifam evaluate {options.out} {options.data}")
+
+
+def training_config(options: Namespace) -> "TrainingConfig":
+    """Recipe, file or resumed run, then flags, then ``--set``."""
+    import yaml
+
+    from ifam import config as configuration
+    from ifam.recipes import DEFAULT, recipe
+
+    if options.config is not None or options.resume:
+        if options.recipe is not None:
+            raise UsageError("recipe: expected either --recipe or --config/--resume, got both")
+        base = configuration.read(options.config or options.out / "config.yaml")
+    else:
+        base = recipe(options.recipe or DEFAULT, options.method or "ifam")
+    flags = {
+        "method": options.method,
+        "model.backbone": options.backbone,
+        "model.num_parts": options.num_parts,
+        "model.image_size": options.image_size,
+        "model.mask_gradient": options.mask_gradient,
+        "optimizer.epochs": options.epochs,
+        "optimizer.batch_size": options.batch_size,
+        "optimizer.lr_stage2": options.lr,
+        "device": options.device,
+        "precision": options.precision,
+        "workers": options.workers,
+        "seed": options.seed,
+        "skip_unreadable": options.skip_unreadable or None,
+    }
+    changes: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    for setting in options.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
+        changes[name] = yaml.safe_load(value)
+    return configuration.override(base, changes)
+
+
+def evaluate(options: Namespace) -> None:
+    """``ifam evaluate``."""
+    from ifam.data.read import read_table
+    from ifam.evaluate import evaluate as run
+    from ifam.files import write_text
+    from ifam.storage import load
+
+    result = run(
+        load(options.run_folder),
+        read_table(options.data),
+        split=options.split,
+        remove_parts=options.remove_parts,
+        token_quantile=options.token_quantile,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=pick_device(options.device),
+        skip_unreadable=options.skip_unreadable,
+        progress=show_progress("evaluating"),
+    )
+    if options.json is not None:
+        write_text(options.json, json.dumps(result.to_dict(), indent=1) + "\n")
+    print_evaluation(result)
+
+
+def print_evaluation(result: "Evaluation") -> None:
+    """The numbers as a table, groups last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result.split}: {result.num_samples} images", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    labels = {
+        "accuracy": "accuracy (every image alike)",
+        "average_accuracy": "average accuracy (by training group sizes)",
+        "worst_group_accuracy": "worst-group accuracy",
+        "auc": "AUC",
+        "mean_kept": "share of the image seen by stage 2",
+        "no_evidence": "images with no evidence",
+        "foreground_iou": "foreground IoU (pooled)",
+        "foreground_iou_per_image": "foreground IoU (mean over images)",
+        "keypoint_error": "keypoint error (share of the box or image)",
+    }
+    numbers = result.numbers()
+    for name, label in labels.items():
+        if name in numbers:
+            table.add_row(label, str(numbers[name]) if name == "no_evidence" else f"{numbers[name]:.3f}")
+    for name, group in result.groups.items():
+        accuracy = "no images" if group.accuracy is None else f"{group.accuracy:.3f}"
+        table.add_row(f"group {name} ({group.count})", accuracy)
+    Console().print(table)
+
+
+def calibrate(options: Namespace) -> None:
+    """``ifam calibrate``."""
+    from ifam.calibrate import calibrate as run
+    from ifam.config import QUANTILES
+    from ifam.data.read import read_table
+    from ifam.model.two_stage import IFAM
+    from ifam.storage import load, save_model
+
+    model = load(options.run_folder)
+    if not isinstance(model, IFAM):
+        raise UsageError(f"{options.run_folder}: expected a model with parts, got a plain classifier")
+    thresholds = run(
+        model,
+        read_table(options.data),
+        quantiles=options.quantiles or QUANTILES,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=pick_device(options.device),
+    )
+    save_model(model, Path(options.run_folder))
+    for quantile, values in thresholds.items():
+        print(f"q = {quantile:g}: squared distance at most {', '.join(f'{value:.1f}' for value in values)}")
+
+
+def predict(options: Namespace) -> None:
+    """``ifam predict``."""
+    from contextlib import ExitStack
+
+    from ifam.predict import UNREADABLE, find_images, writer
+    from ifam.predict import predict as run
+    from ifam.storage import load
+
+    paths = find_images(options.images)
+    unreadable = 0
+    with ExitStack() as stack:
+        write = print_row if options.out is None else stack.enter_context(writer(options.out))
+        rows = run(
+            load(options.run_folder),
+            paths,
+            min_kept=options.min_kept,
+            remove_parts=options.remove_parts,
+            token_quantile=options.token_quantile,
+            overlays=options.overlays,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            device=pick_device(options.device),
+        )
+        progress = show_progress("predicting")
+        for done, row in enumerate(rows, start=1):
+            write(row)
+            if row.status == UNREADABLE:
+                unreadable += 1
+                print(row.message, file=sys.stderr)
+            if options.out is not None:
+                progress(done, len(paths))
+    if unreadable:
+        print(f"{unreadable} of {len(paths)} images could not be read", file=sys.stderr)
+    if options.out is not None:
+        print(f"{len(paths) - unreadable} predictions in {options.out}")
+
+
+def print_row(row: "PredictionRow") -> None:
+    """One line for one file."""
+    answer = "-" if row.label is None else f"{row.label} ({row.probability:.2f})"
+    kept = "" if row.kept is None else f", {row.kept:.0%} of the image seen"
+    note = "" if row.status == "ok" else f" [{row.status}]"
+    print(f"{row.path}: {answer}{kept}{note}")
+
+
+def import_reference(options: Namespace) -> None:
+    """``ifam import``."""
+    from ifam.model.reference import load_reference
+    from ifam.storage import save_model
+
+    model = load_reference(options.snapshot, backbone=options.backbone, image_size=options.image_size)
+    if options.class_names is not None:
+        if len(options.class_names) != model.num_classes:
+            raise UsageError(f"class names: expected {model.num_classes}, got {len(options.class_names)}")
+        model.class_names = list(options.class_names)
+    save_model(model, options.out)
+    print(f"{options.out}: {model.num_parts} parts, {model.num_classes} classes")
+
+
+def pick_device(name: str) -> str:
+    """``auto`` means the GPU if there is one.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device: expected auto, cpu, cuda or mps on a machine that has it, got {name!r}") from error
+    return name
+
+
+def show_progress(what: str) -> Any:
+    """A function of (done, total) that draws a bar with images per second and the time left, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f} images/s, left"),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task(what, total=None, rate=0.0)
+
+    def show(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total, rate=bar.tasks[0].speed or 0.0)
+        if done >= total:
+            bar.stop()
+
+    return show

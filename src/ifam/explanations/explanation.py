@@ -1,0 +1,162 @@
+"""Why the model says what it says about one image: encode once, ask many times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ifam.data.images import open_image
+from ifam.data.transforms import test_transform
+from ifam.errors import UsageError
+from ifam.explanations.figures import explanation_figure, picture_file
+from ifam.model.two_stage import IFAM
+from ifam.output import PartDiscovery
+from ifam.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
+"""a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W) uint8 or float in [0, 1]; not normalised"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A prediction and the tokens that it rests on. Interventions reuse stage 1."""
+
+    label: str
+    """name of the most probable class"""
+    index: int
+    probability: float
+    probabilities: NDArray[np.float32]
+    """(C,)"""
+    kept: float
+    """share of the tokens that stage 2 saw; 0 means that nothing supports the prediction"""
+    parts: NDArray[np.int64]
+    """(h, w): part of each token; K = background or removed"""
+    mask: NDArray[np.bool_]
+    """(h, w): what stage 2 saw"""
+    image: NDArray[np.uint8]
+    """(H, W, 3): the photograph as the model sees it"""
+    removed_parts: tuple[int, ...] = ()
+    token_quantile: float | None = None
+    _model: IFAM = field(repr=False)
+    _view: Tensor = field(repr=False)
+    _discovery: PartDiscovery = field(repr=False)
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether any token supports the prediction."""
+        return self.kept > 0
+
+    def without(self, parts: Sequence[int] = (), token_quantile: float | None = None) -> "Explanation":
+        """The same image with more parts or unsure tokens removed; stage 1 is not run again."""
+        removed = tuple(dict.fromkeys((*self.removed_parts, *parts)))
+        quantile = self.token_quantile if token_quantile is None else token_quantile
+        return _conclude(self._model, self._view, self._discovery, removed, quantile)
+
+    def plot(self) -> "Figure":
+        """Photograph, parts, what stage 2 saw, and the top classes, as a matplotlib figure."""
+        title = f"{self.label} ({self.probability:.0%})" if self.has_evidence else "no evidence"
+        return explanation_figure(
+            self.image,
+            self.parts,
+            self.mask,
+            self.probabilities,
+            self._model.class_names,
+            self.kept,
+            num_parts=self._model.num_parts,
+            title=title,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure as PNG or JPEG."""
+        with picture_file(path) as temporary:
+            self.plot().savefig(temporary, dpi=150)
+
+
+@overload
+def explain(model: IFAM, image: ImageLike) -> Explanation: ...
+@overload
+def explain(model: IFAM, image: list[ImageLike]) -> list[Explanation]: ...
+@torch.inference_mode()
+def explain(model: IFAM, image: ImageLike | list[ImageLike]) -> Explanation | list[Explanation]:
+    """Predict one image, or a list of them, and keep what it takes to ask further questions.
+
+    Raises:
+        UsageError: not a two-stage model in eval mode, or not an image.
+        DataError: a file that cannot be read.
+
+    Example:
+        >>> import ifam, numpy
+        >>> model = ifam.IFAM("vit_tiny_patch16_224", num_parts=2, num_classes=2, image_size=64, pretrained=False)
+        >>> explanation = ifam.explain(model.eval(), numpy.zeros((80, 64, 3), dtype=numpy.uint8))
+        >>> explanation.parts.shape, explanation.without(parts=[0, 1]).kept
+        ((4, 4), 0.0)
+    """
+    if not isinstance(model, IFAM):
+        raise UsageError(f"explain: expected a two-stage model, got {type(model).__name__}, which has no parts")
+    if model.training:
+        raise UsageError("explain: expected a model in eval mode, got one in training mode; call model.eval()")
+    if isinstance(image, list):
+        return [explain(model, one) for one in image]
+    parameter = next(model.parameters())
+    view = test_transform(model.preprocessing)(read_image(image))[None].to(parameter.device)
+    return _conclude(model, view, model.discover(view), (), None)
+
+
+def read_image(image: ImageLike) -> Image.Image | Tensor:
+    """Anything that `explain` takes, as a PIL image or a tensor (3, H, W)."""
+    if isinstance(image, str | Path):
+        return open_image(Path(image))
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return torch.from_numpy(image.copy()).permute(2, 0, 1)
+    if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3:
+        if image.dtype == torch.uint8 or (image.is_floating_point() and image.amin() >= 0 and image.amax() <= 1):
+            return image
+        raise UsageError("image: expected a tensor of uint8 or of floats in [0, 1], got other values; do not normalise")
+    kind = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}".strip()
+    raise UsageError(
+        f"image: expected a path, a PIL image, an array (H, W, 3) of uint8 or a tensor (3, H, W), got {kind}"
+    )
+
+
+@torch.inference_mode()
+def _conclude(
+    model: IFAM, view: Tensor, discovery: PartDiscovery, removed: tuple[int, ...], quantile: float | None
+) -> Explanation:
+    selection = model.select(discovery, remove_parts=removed, token_quantile=quantile)
+    logits = discovery.stage1_logits if model.stage2 is None else model.second_stage(view, selection)
+    probabilities = logits[0].float().softmax(0).cpu()
+    index = int(probabilities.argmax())
+    return Explanation(
+        label=model.class_names[index],
+        index=index,
+        probability=float(probabilities[index]),
+        probabilities=probabilities.numpy(),
+        kept=float(selection.mask.float().mean()),
+        parts=selection.parts[0].cpu().numpy(),
+        mask=selection.mask[0].cpu().numpy(),
+        image=to_photograph(view[0], model.preprocessing),
+        removed_parts=removed,
+        token_quantile=quantile,
+        _model=model,
+        _view=view,
+        _discovery=discovery,
+    )
+
+
+def to_photograph(view: Tensor, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """A normalised image (3, H, W) as pixels (H, W, 3)."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    pixels = (view.cpu().float() * std + mean).clamp(0, 1) * 255
+    array: NDArray[np.uint8] = pixels.round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return array

@@ -1,0 +1,201 @@
+"""Predictions and maps for files, folders and globs."""
+
+import glob
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from ifam.data.batch import Batch
+from ifam.data.folders import IMAGE_SUFFIXES
+from ifam.data.module import ImageDataModule
+from ifam.data.table import ImageTable, Sample
+from ifam.errors import DataError, UsageError
+from ifam.explanations.explanation import to_photograph
+from ifam.explanations.figures import save_overlay
+from ifam.files import replacing
+from ifam.model.base import Classifier
+from ifam.model.two_stage import IFAM
+from ifam.output import Output
+
+NO_EVIDENCE, ABSTAINED, UNREADABLE, OK = "no evidence", "abstained", "unreadable", "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """What is known of one file."""
+
+    path: str
+    status: str
+    """ok; no evidence: nothing was selected; abstained: less was selected than asked for; unreadable"""
+    label: str | None
+    """None where abstained or unreadable"""
+    probability: float | None
+    kept: float | None
+    """share of the image's tokens that the prediction rests on; None for a model without parts"""
+    parts: list[list[int]] | None
+    """part of each token, row by row; K = background"""
+    message: str | None = None
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Files as named, images below folders, and what globs match; each once, in order.
+
+    Raises:
+        DataError: a pattern that finds nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+        images = [image for match in matches for image in _images_at(match)]
+        if not images:
+            raise DataError(f"{pattern}: expected images, a folder of images or a glob that matches some, found none")
+        found |= dict.fromkeys(images)
+    return list(found)
+
+
+def _images_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    return [path]
+
+
+@torch.inference_mode()
+def predict(
+    model: Classifier,
+    paths: Sequence[Path],
+    *,
+    min_kept: float = 0.0,
+    remove_parts: Sequence[int] = (),
+    token_quantile: float | None = None,
+    overlays: Path | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> Iterator[PredictionRow]:
+    """One row per file, in order within a batch; memory does not grow with the number of files.
+
+    ``overlays``: a folder for pictures of the parts over the photographs, named after the files.
+    """
+    if not 0 <= min_kept <= 1:
+        raise UsageError(f"min_kept: expected a share from 0 to 1, got {min_kept}")
+    model = model.to(device).eval()
+    interventions: dict[str, Any] = {}
+    if isinstance(model, IFAM):
+        interventions = {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
+    samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
+    table = ImageTable(root=Path(), layout="files", class_names=tuple(model.class_names), samples=samples)
+    data = ImageDataModule(
+        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
+    )
+    names = overlay_names(paths) if overlays else []
+    for batch in data.loader("test"):
+        for message in batch.unreadable:
+            yield _unreadable(message)
+        if len(batch) == 0:
+            continue
+        output = model(batch.images.to(device), **interventions)
+        yield from _rows(model, output, batch, paths, min_kept)
+        if overlays is not None and isinstance(model, IFAM):
+            _draw(model, output, batch, [overlays / names[index] for index in batch.indices.tolist()])
+
+
+def overlay_names(paths: Sequence[Path]) -> list[str]:
+    """A picture name for each file: its own, with its folder's where two files share a name."""
+    stems = [path.stem for path in paths]
+    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
+    return [f"{'_'.join(path.with_suffix('').parts[-3:]) if path.stem in twice else path.stem}.png" for path in paths]
+
+
+def _rows(
+    model: Classifier, output: Any, batch: Batch, paths: Sequence[Path], min_kept: float
+) -> Iterable[PredictionRow]:
+    probabilities = output.logits.float().softmax(1)
+    best = probabilities.max(1)
+    for row, index in enumerate(batch.indices.tolist()):
+        kept = float(output.kept[row]) if isinstance(output, Output) else None
+        status = OK
+        if kept is not None and kept < min_kept:
+            status = ABSTAINED
+        elif kept == 0:
+            status = NO_EVIDENCE
+        yield PredictionRow(
+            path=str(paths[index]),
+            status=status,
+            label=None if status == ABSTAINED else model.class_names[int(best.indices[row])],
+            probability=None if status == ABSTAINED else float(best.values[row]),
+            kept=kept,
+            parts=output.parts[row].tolist() if isinstance(output, Output) else None,
+        )
+
+
+def _unreadable(message: str) -> PredictionRow:
+    path = message.split(":")[0]
+    return PredictionRow(
+        path=path, status=UNREADABLE, label=None, probability=None, kept=None, parts=None, message=message
+    )
+
+
+def _draw(model: IFAM, output: Output, batch: Batch, paths: Sequence[Path]) -> None:
+    for image, parts, path in zip(batch.images, output.parts.cpu().numpy(), paths, strict=True):
+        save_overlay(path, to_photograph(image, model.preprocessing), parts, model.num_parts)
+
+
+Write = Callable[[PredictionRow], None]
+
+
+def writer(path: Path) -> AbstractContextManager[Write]:
+    """A function that appends rows to a .jsonl or .parquet file, which appears whole when the block ends.
+
+    Raises:
+        UsageError: another suffix.
+    """
+    if path.suffix == ".jsonl":
+        return _jsonl(path)
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    raise UsageError(f"out: expected a name ending in .parquet or .jsonl, got {str(path)!r}")
+
+
+@contextmanager
+def _jsonl(path: Path) -> Iterator[Write]:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        handle: IO[str] = file
+        yield lambda row: print(json.dumps(asdict(row), ensure_ascii=False), file=handle)
+
+
+@contextmanager
+def _parquet(path: Path, rows_per_group: int = 1000) -> Iterator[Write]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("status", pa.string()),
+            ("label", pa.string()),
+            ("probability", pa.float32()),
+            ("kept", pa.float32()),
+            ("parts", pa.list_(pa.list_(pa.int16()))),
+            ("message", pa.string()),
+        ]
+    )
+    waiting: list[dict[str, Any]] = []
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+
+        def flush() -> None:
+            file.write_table(pa.Table.from_pylist(waiting, schema=schema))
+            waiting.clear()
+
+        def write(row: PredictionRow) -> None:
+            waiting.append(asdict(row))
+            if len(waiting) == rows_per_group:
+                flush()
+
+        yield write
+        flush()

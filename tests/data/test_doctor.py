@@ -1,0 +1,78 @@
+import shutil
+
+from ifam.data.folders import read_folders
+from ifam.data.metadata import read_metadata
+from ifam.data.table import ImageTable
+from ifam.doctor import diagnose_data, diagnose_machine
+
+
+def folders(root, draw, **images) -> ImageTable:
+    """Class or split folders with so many images of different colours."""
+    shade = 0
+    for folder, count in images.items():
+        for i in range(count):
+            shade += 1
+            draw(root / folder.replace("_", "/") / f"{i}.png", size=(10 + i, 20), color=(shade, 0, 0))
+    return read_folders(root)
+
+
+def test_what_is_understood(scenes):
+    told = []
+    diagnosis = diagnose_data(read_metadata(scenes), progress=lambda done, total: told.append((done, total)))
+    assert diagnosis.layout == "metadata.csv"
+    assert diagnosis.classes["val"] == {"finch": 2, "gull": 2}
+    assert diagnosis.groups["test"] == {"finch/land": 1, "finch/sea": 1, "gull/land": 1, "gull/sea": 1}
+    assert (diagnosis.num_images, diagnosis.num_checked, diagnosis.num_masks) == (12, 12, 12)
+    assert (diagnosis.num_keypoints, diagnosis.num_boxes) == (12, 1)
+    assert diagnosis.unreadable == diagnosis.leaks == ()
+    assert "group gull/sea has 1 training images" in diagnosis.warnings
+    assert told == [(i, 12) for i in range(1, 13)]
+
+
+def test_bad_files_are_named(scenes):
+    (scenes / "images/3.jpg").write_bytes(b"not an image")
+    (scenes / "masks/images/4.png").unlink()
+    diagnosis = diagnose_data(read_metadata(scenes))
+    (message,) = diagnosis.unreadable
+    assert "images/3.jpg" in message
+    assert any(line.startswith("val: 3 of 4 images have masks") for line in diagnosis.warnings)
+    assert any("images/3.jpg" in line for line in diagnosis.lines())
+
+
+def test_the_same_file_in_two_splits(tmp_path, draw):
+    folders(tmp_path, draw, train_a=2, train_b=2, test_a=1, test_b=1)
+    shutil.copy(tmp_path / "train/a/1.png", tmp_path / "test/b/copy.png")
+    shutil.copy(tmp_path / "train/a/0.png", tmp_path / "train/a/copy.png")  # within one split nothing leaks
+    diagnosis = diagnose_data(read_folders(tmp_path))
+    (leak,) = diagnosis.leaks
+    assert set(leak) == {"train/a/1.png", "test/b/copy.png"}
+    assert "no val split: nothing to select the model on" in diagnosis.warnings
+
+
+def test_sizes_imbalance_and_missing_information(tmp_path, draw):
+    diagnosis = diagnose_data(folders(tmp_path, draw, cat=11, dog=1))
+    assert diagnosis.sizes is not None
+    assert (diagnosis.sizes.smallest, diagnosis.sizes.largest) == ((10, 20), (20, 20))
+    assert diagnosis.sizes.median == (14, 20)  # of 10, 10, 11, ... 20: between 14 and 15, rounded to even
+    assert diagnosis.classes == {"all": {"cat": 11, "dog": 1}}
+    text = "\n".join(diagnosis.warnings)
+    assert "no train, val and test splits" in text
+    assert "worst-group accuracy cannot be computed" in text
+    assert "class imbalance: 11 training images of cat, 1 of dog" in text
+
+
+def test_a_part_of_the_images(tmp_path, draw):
+    diagnosis = diagnose_data(folders(tmp_path, draw, cat=10, dog=10), max_images=5)
+    assert (diagnosis.num_checked, diagnosis.num_images) == (5, 20)
+
+
+def test_many_classes_are_summed_up(tmp_path, draw):
+    diagnosis = diagnose_data(folders(tmp_path, draw, **{f"c{i}": 1 + i % 2 for i in range(13)}))
+    assert "classes (all): 13 with 1 to 2 images each" in diagnosis.lines()
+
+
+def test_machine():
+    diagnosis = diagnose_machine()
+    assert diagnosis.cpus >= 1
+    assert set(diagnosis.packages) == {"torch", "torchvision", "timm", "lightning"}
+    assert len(diagnosis.lines()) == 4
