@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 1
@@ -109,7 +109,7 @@ def _train(subparsers: Any) -> None:
     command.add_argument("--epochs", type=int, metavar="N")
     command.add_argument("--batch-size", type=int, metavar="N")
     command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
-    command.add_argument("--device", metavar="D", help="auto, cpu, gpu, cuda, mps (default auto)")
+    command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
     command.add_argument("--precision", metavar="P", help=f"auto, {', '.join(get_args(Precision))} (default auto)")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes")
     command.add_argument("--seed", type=int, metavar="N")

@@ -6,10 +6,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifam.errors import UsageError
+from ifam.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
+    from ifam.data.table import ImageTable
     from ifam.evaluate import Evaluation
     from ifam.predict import PredictionRow
 
@@ -35,6 +36,15 @@ def doctor(options: Namespace) -> None:
             print(line)
 
 
+def read_data(options: Namespace) -> "ImageTable":
+    """DATA; where it came without splits and RUN was trained on it, with those that RUN made."""
+    from ifam.data.read import read_table
+    from ifam.storage import SPLITS
+
+    table, splits = read_table(options.data), Path(options.run_folder) / SPLITS
+    return table.with_known_splits(json.loads(splits.read_text(encoding="utf-8"))) if splits.is_file() else table
+
+
 def train(options: Namespace) -> None:
     """``ifam train``."""
     config = training_config(options)
@@ -56,9 +66,9 @@ def training_config(options: Namespace) -> "TrainingConfig":
     if options.config is not None or options.resume:
         if options.recipe is not None:
             raise UsageError("recipe: expected either --recipe or --config/--resume, got both")
-        base = configuration.read(options.config or options.out / "config.yaml")
+        base = configuration.read(options.config or _resumed_config(options.out))
     else:
-        base = recipe(options.recipe or DEFAULT, options.method or "ifam")
+        base = recipe(options.recipe or DEFAULT, options.method or "ifam", options.epochs)
     flags = {
         "method": options.method,
         "model.backbone": options.backbone,
@@ -79,20 +89,31 @@ def training_config(options: Namespace) -> "TrainingConfig":
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
-        changes[name] = yaml.safe_load(value)
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"set: expected a value such as 0.5, true or light, got {setting!r}") from error
     return configuration.override(base, changes)
+
+
+def _resumed_config(folder: Path) -> Path:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder}: expected a run to resume, found none; start it without --resume")
+    return path
 
 
 def evaluate(options: Namespace) -> None:
     """``ifam evaluate``."""
-    from ifam.data.read import read_table
     from ifam.evaluate import evaluate as run
-    from ifam.files import write_text
+    from ifam.files import make_room, write_text
     from ifam.storage import load
 
+    if options.json is not None:
+        make_room(options.json)
     result = run(
         load(options.run_folder),
-        read_table(options.data),
+        read_data(options),
         split=options.split,
         remove_parts=options.remove_parts,
         token_quantile=options.token_quantile,
@@ -140,7 +161,6 @@ def calibrate(options: Namespace) -> None:
     """``ifam calibrate``."""
     from ifam.calibrate import calibrate as run
     from ifam.config import QUANTILES
-    from ifam.data.read import read_table
     from ifam.model.two_stage import IFAM
     from ifam.storage import load, save_model
 
@@ -149,7 +169,7 @@ def calibrate(options: Namespace) -> None:
         raise UsageError(f"{options.run_folder}: expected a model with parts, got a plain classifier")
     thresholds = run(
         model,
-        read_table(options.data),
+        read_data(options),
         quantiles=options.quantiles or QUANTILES,
         batch_size=options.batch_size,
         workers=options.workers,
@@ -191,10 +211,10 @@ def predict(options: Namespace) -> None:
                 print(row.message, file=sys.stderr)
             if options.out is not None:
                 progress(done, len(paths))
-    if unreadable:
-        print(f"{unreadable} of {len(paths)} images could not be read", file=sys.stderr)
     if options.out is not None:
         print(f"{len(paths) - unreadable} predictions in {options.out}")
+    if unreadable:
+        raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")
 
 
 def print_row(row: "PredictionRow") -> None:

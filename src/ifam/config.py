@@ -122,6 +122,7 @@ class TrainingConfig:
         _one_of("augmentation", self.augmentation, Augmentation)
         _one_of("precision", self.precision, Precision)
         _at_least("workers", self.workers, 0)
+        _at_least("seed", self.seed, 0)
         if self.ema is not None:
             _between("ema", self.ema, 0, 0.999999)
 

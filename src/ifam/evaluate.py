@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifam.data.batch import Batch
+from ifam.config import Precision
+from ifam.data.batch import Batch, require_readable
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
-from ifam.errors import DataError
+from ifam.device import arithmetic
+from ifam.errors import DataError, UsageError
 from ifam.metrics.accumulate import Accumulator, classification_score, foreground_score
 from ifam.metrics.parts import KeypointRegression, foreground_intersection_union, keypoint_error, part_centroids
 from ifam.model.base import Classifier
@@ -145,6 +147,7 @@ def evaluate(
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
+    precision: Precision = "32-true",
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -165,9 +168,7 @@ def evaluate(
         seed=0,
         annotations=True,
     )
-    interventions: dict[str, Any] = {}
-    if isinstance(model, IFAM):
-        interventions = {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
+    interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
     unreadable: list[str] = []
 
@@ -179,6 +180,7 @@ def evaluate(
             interventions=interventions,
             progress=None if progress is None else lambda done: progress(done, total),
             unreadable=unreadable,
+            precision=precision,
             skip_unreadable=skip_unreadable,
         )
 
@@ -190,6 +192,23 @@ def evaluate(
     return Evaluation(**(vars(score) | keypoints), split=split, interventions=interventions, unreadable=unreadable)
 
 
+def interventions_on(
+    model: Classifier, remove_parts: Sequence[int], token_quantile: float | None
+) -> dict[str, Any]:
+    """Arguments of the model's call; none for a plain classifier.
+
+    Raises:
+        UsageError: they would change nothing in what this model predicts.
+    """
+    if isinstance(model, IFAM) and model.stage2 is not None:
+        return {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
+    if len(remove_parts) or token_quantile is not None:
+        raise UsageError(
+            "interventions: expected a model with a second stage, which sees the selected tokens only, got one without"
+        )
+    return {}
+
+
 @torch.inference_mode()
 def collect(
     model: Classifier,
@@ -198,22 +217,24 @@ def collect(
     interventions: Mapping[str, Any],
     progress: Callable[[int], None] | None = None,
     unreadable: list[str],
+    precision: Precision = "32-true",
     skip_unreadable: bool = False,
 ) -> Accumulator:
     """The records of every image of a loader, each once."""
     device = next(model.parameters()).device
     records = Accumulator()
+    done = 0
     for batch in loader:
-        unreadable.extend(batch.unreadable)
-        if batch.unreadable and not skip_unreadable:
-            raise DataError(
-                f"{batch.unreadable[0]}; repair or remove it, or pass --skip-unreadable to go on without it"
-            )
+        require_readable(batch, skip_unreadable=skip_unreadable)
+        unreadable.extend(image.message for image in batch.unreadable)
         if len(batch):
             batch = batch.to(device)
-            records.update(**record(model(batch.images, **interventions), batch))
+            with arithmetic(precision, device):
+                output = model(batch.images, **interventions)
+            records.update(**record(output, batch))
+        done += len(batch) + len(batch.unreadable)
         if progress is not None:
-            progress(records.num_samples + len(unreadable))
+            progress(done)
     return records
 
 

@@ -2,6 +2,8 @@
 
 import glob
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -11,10 +13,11 @@ from typing import IO, Any
 import torch
 
 from ifam.data.batch import Batch
-from ifam.data.folders import IMAGE_SUFFIXES
+from ifam.data.folders import images_below
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError, UsageError
+from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
 from ifam.files import replacing
@@ -60,9 +63,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def _images_at(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    return [path]
+    return list(images_below(path)) if path.is_dir() else [path]
 
 
 @torch.inference_mode()
@@ -78,16 +79,19 @@ def predict(
     workers: int = 0,
     device: str | torch.device = "cpu",
 ) -> Iterator[PredictionRow]:
-    """One row per file, in order within a batch; memory does not grow with the number of files.
+    """One row per file, in order; memory does not grow with the number of files.
 
-    ``overlays``: a folder for pictures of the parts over the photographs, named after the files.
+    ``overlays``: a folder for pictures of the parts over the photographs, see `overlay_names`.
+
+    Raises:
+        UsageError: an impossible argument, or one that asks for parts of a model that has none.
     """
+    if not isinstance(model, IFAM) and (min_kept > 0 or overlays is not None):
+        raise UsageError(f"min_kept and overlays: expected a model with parts, got {type(model).__name__}")
     if not 0 <= min_kept <= 1:
         raise UsageError(f"min_kept: expected a share from 0 to 1, got {min_kept}")
+    interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
-    interventions: dict[str, Any] = {}
-    if isinstance(model, IFAM):
-        interventions = {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
     samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
     table = ImageTable(root=Path(), layout="files", class_names=tuple(model.class_names), samples=samples)
     data = ImageDataModule(
@@ -95,21 +99,21 @@ def predict(
     )
     names = overlay_names(paths) if overlays else []
     for batch in data.loader("test"):
-        for message in batch.unreadable:
-            yield _unreadable(message)
-        if len(batch) == 0:
-            continue
-        output = model(batch.images.to(device), **interventions)
-        yield from _rows(model, output, batch, paths, min_kept)
-        if overlays is not None and isinstance(model, IFAM):
-            _draw(model, output, batch, [overlays / names[index] for index in batch.indices.tolist()])
+        rows = {image.index: _unreadable(paths[image.index], image.message) for image in batch.unreadable}
+        if len(batch):
+            output = model(batch.images.to(device), **interventions)
+            rows |= dict(zip(batch.indices.tolist(), _rows(model, output, batch, paths, min_kept), strict=True))
+            if overlays is not None and isinstance(model, IFAM):
+                _draw(model, output, batch, [overlays / names[index] for index in batch.indices.tolist()])
+        yield from (rows[index] for index in sorted(rows))
 
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
-    """A picture name for each file: its own, with its folder's where two files share a name."""
-    stems = [path.stem for path in paths]
-    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-    return [f"{'_'.join(path.with_suffix('').parts[-3:]) if path.stem in twice else path.stem}.png" for path in paths]
+    """A picture name for each file: its own; where files share it, the way to it from the folder above them all."""
+    counts = Counter(path.stem for path in paths)
+    above = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
+    long_names = ("_".join(path.absolute().relative_to(above).parts) for path in paths)
+    return [f"{path.stem if counts[path.stem] == 1 else name}.png" for path, name in zip(paths, long_names, strict=True)]
 
 
 def _rows(
@@ -134,10 +138,9 @@ def _rows(
         )
 
 
-def _unreadable(message: str) -> PredictionRow:
-    path = message.split(":")[0]
+def _unreadable(path: Path, message: str) -> PredictionRow:
     return PredictionRow(
-        path=path, status=UNREADABLE, label=None, probability=None, kept=None, parts=None, message=message
+        path=str(path), status=UNREADABLE, label=None, probability=None, kept=None, parts=None, message=message
     )
 
 

@@ -1,4 +1,4 @@
-"""Full configurations by name. A recipe is a function from a method to a configuration."""
+"""Full configurations by name. A recipe is a function from a method, and a number of epochs, to a configuration."""
 
 from collections.abc import Callable
 
@@ -6,38 +6,38 @@ from ifam.config import MethodName, ModelConfig, OptimizerConfig, TrainingConfig
 from ifam.errors import UsageError
 
 
-def paper(method: MethodName) -> TrainingConfig:
+def paper(method: MethodName, epochs: int = 90) -> TrainingConfig:
     """The published recipe: 90 epochs, both stages together, stage 2 at 1e-6."""
-    return TrainingConfig(method=method)
+    return TrainingConfig(method=method, optimizer=OptimizerConfig(epochs=epochs))
 
 
-def staged(method: MethodName) -> TrainingConfig:
-    """Stage 1 first, then stage 2 inside its masks: minutes to an hour on a CPU, for a few thousand images."""
-    two_stage = method == "ifam"
+def staged(method: MethodName, epochs: int = 4) -> TrainingConfig:
+    """Stage 1 first, then stage 2 inside its masks: minutes on a CPU for a thousand images."""
+    stage1_epochs = epochs // 2 if method == "ifam" else 0  # of a single epoch none: both stages together
     return TrainingConfig(
         method=method,
         model=ModelConfig(num_parts=1, stage2_part_dropout=0.0),
         optimizer=OptimizerConfig(
-            epochs=8,
+            epochs=epochs,
             batch_size=32,
             lr_tokens=0.0,
-            lr_stage2=2e-5,
-            stage1_epochs=3 if two_stage else 0,
-            freeze_stage1=two_stage,
+            stage1_epochs=stage1_epochs,
+            freeze_stage1=stage1_epochs > 0,
         ),
+        precision="auto",
     )
 
 
-RECIPES: dict[str, Callable[[MethodName], TrainingConfig]] = {"paper": paper, "staged": staged}
+RECIPES: dict[str, Callable[..., TrainingConfig]] = {"paper": paper, "staged": staged}
 DEFAULT = "staged"
 
 
-def recipe(name: str, method: MethodName) -> TrainingConfig:
-    """The configuration of that name.
+def recipe(name: str, method: MethodName, epochs: int | None = None) -> TrainingConfig:
+    """The configuration of that name, over its own number of epochs if None.
 
     Raises:
         UsageError: no such recipe.
     """
     if name not in RECIPES:
         raise UsageError(f"recipe: expected {', '.join(RECIPES)}, got {name!r}")
-    return RECIPES[name](method)
+    return RECIPES[name](method) if epochs is None else RECIPES[name](method, epochs)

@@ -17,6 +17,8 @@ from ifam.preprocessing import Preprocessing
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+SPLITS = "splits.json"
+"""of a run on data without splits: image name -> split"""
 OPTIONS = ("num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "temperature")
 
 

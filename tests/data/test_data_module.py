@@ -88,7 +88,7 @@ def test_an_unreadable_image_comes_out_of_a_worker_as_a_message(module, scenes):
     (scenes / "images/9.jpg").write_bytes(b"not an image")
     first, second = module(workers=1, batch_size=2).loader("test")
     assert first.indices.tolist() == [0]
-    assert "images/9.jpg" in first.unreadable[0]
+    assert "images/9.jpg" in first.unreadable[0].message
     assert second.unreadable == ()
 
 

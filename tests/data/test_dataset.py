@@ -63,8 +63,8 @@ def test_unreadable_images_are_left_out_and_named(dataset, scenes):
     assert batch.indices.tolist() == [0, 3]
     assert batch.images.shape[0] == 2
     first, second = batch.unreadable
-    assert "images/1.jpg" in first
-    assert "masks/images/2.png" in second
+    assert "images/1.jpg" in first.message
+    assert "masks/images/2.png" in second.message
 
 
 def test_nothing_readable(dataset, scenes):

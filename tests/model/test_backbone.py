@@ -7,6 +7,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
 from ifam.model.backbone import Backbone
@@ -104,10 +105,6 @@ def test_rows_and_columns_of_patches_are_not_swapped(make_vit: Any) -> None:
     assert changed.nonzero().tolist() == [[0, 2, 2]]
 
 
-class Odd(nn.Identity):
-    """Not a layer of timm's transformer."""
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -126,9 +123,11 @@ def test_transformers_that_a_selection_could_not_follow_are_refused(
 
 
 def test_other_layers_are_refused(make_vit: Any, refuses_line: Any) -> None:
-    vit = make_vit()
-    vit.blocks[1] = Odd()
     with refuses_line("another block"):
+        Backbone(make_vit(block_fn=ParallelThingsBlock))
+    vit = make_vit()
+    vit.patch_embed = nn.Identity()
+    with refuses_line("another patch embedding"):
         Backbone(vit)
     with refuses_line("got ResNet"):
         Backbone(timm.create_model("resnet10t", pretrained=False))

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ifam.errors import DataError
+
 
 @dataclass(kw_only=True)  # not frozen: Lightning sets fields when it casts a batch to half precision
 class Batch:
@@ -20,7 +22,7 @@ class Batch:
     keypoints: Tensor | None = None  # (B, P, 2) float32, (x, y) in pixels of the images, 0 where not visible
     visible: Tensor | None = None  # (B, P) bool, false also where a point has left the frame
     box_sizes: Tensor | None = None  # (B, 2) float32, (width, height) in pixels; of the image where there is no box
-    unreadable: tuple[str, ...] = ()  # one line for each image that is left out
+    unreadable: "tuple[Unreadable, ...]" = ()  # the images that are left out
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,6 +59,18 @@ class Unreadable:
     """In the place of an image that could not be read; an exception in a worker would arrive as a page of traceback."""
 
     message: str
+    index: int
+
+
+def require_readable(batch: Batch, *, skip_unreadable: bool) -> None:
+    """Stop at the first image that could not be read, unless asked to go on without such images.
+
+    Raises:
+        DataError: see above.
+    """
+    if batch.unreadable and not skip_unreadable:
+        message = batch.unreadable[0].message
+        raise DataError(f"{message}; repair or remove it, or pass --skip-unreadable to go on without it")
 
 
 def collate(items: Sequence[Item | Unreadable]) -> Batch:
@@ -73,7 +87,7 @@ def collate(items: Sequence[Item | Unreadable]) -> Batch:
         keypoints=None if keypoints is None else keypoints.nan_to_num(),
         visible=None if keypoints is None else keypoints.isfinite().all(-1),
         box_sizes=_stacked([item.box_size for item in readable]),
-        unreadable=tuple(item.message for item in items if isinstance(item, Unreadable)),
+        unreadable=tuple(item for item in items if isinstance(item, Unreadable)),
     )
 
 

@@ -50,7 +50,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
             image = open_image(sample.path)
             fields = {"image": image, **(self._annotated(sample, image) if self.annotations else {})}
         except DataError as error:
-            return Unreadable(str(error))
+            return Unreadable(str(error), draw.index)
         with _seeded(draw.seed):
             view = self.transform(fields)
         return Item(

@@ -69,7 +69,7 @@ def _split_folders(root: Path) -> list[tuple[Path, str | None]]:
 
 def _read_classes(folder: Path, split: str | None) -> Iterator[_Found]:
     for class_folder in subfolders(folder):
-        paths = list(_images(class_folder))
+        paths = list(images_below(class_folder))
         if not paths:
             raise DataError(f"{class_folder}: expected images in every class folder, got none; fill or remove it")
         for path in paths:
@@ -78,7 +78,8 @@ def _read_classes(folder: Path, split: str | None) -> Iterator[_Found]:
             yield _Found(path=path, split=split, label=class_folder.name, group=group)
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path) -> Iterator[Path]:
+    """The images at any depth below a folder, folder by folder in the order of names, without hidden ones."""
     for directory, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

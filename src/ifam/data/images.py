@@ -13,11 +13,16 @@ from ifam.errors import DataError
 
 def open_image(path: Path) -> Image.Image:
     """The image (of several frames the first) upright, in RGB; 16 bits are scaled to 8, transparency becomes white."""
-    image = _decode(path)
+    return to_rgb(_decode(path), path)
+
+
+def to_rgb(image: Image.Image, name: object) -> Image.Image:
+    """The same for an image in memory; errors begin with ``name``."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        image = _eight_bits(image, path)
+        image = _eight_bits(image, name)
     if image.mode == "F":
-        raise DataError(f"{path}: expected 8 or 16 bits per channel, got 32-bit floats; convert the image")
+        raise DataError(f"{name}: expected 8 or 16 bits per channel, got 32-bit floats; convert the image")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -68,8 +73,8 @@ def _reason(error: Exception) -> str:
     return f"one that cannot be read ({text.splitlines()[0]})"
 
 
-def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+def _eight_bits(image: Image.Image, name: object) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise DataError(f"{path}: expected 8 or 16 bits per channel, got 32; convert the image")
+        raise DataError(f"{name}: expected 8 or 16 bits per channel, got 32; convert the image")
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))

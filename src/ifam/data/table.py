@@ -85,6 +85,12 @@ class ImageTable:
             raise DataError(f"{self.root}: expected data without a val split, got one; use it")
         return self._resplit(self.select("train").samples, seed, (1 - fraction, fraction, 0.0))
 
+    def with_known_splits(self, splits: Mapping[str, str]) -> "ImageTable":
+        """The splits that a run once made of this very data, by image name; any other data stays as it is."""
+        if splits.keys() != {sample.name for sample in self.samples}:
+            return self
+        return replace(self, samples=tuple(replace(sample, split=splits[sample.name]) for sample in self.samples))
+
     def align(self, class_names: Sequence[str]) -> "ImageTable":
         """The same images labelled in a model's class order, by name; the data may have a part of the classes."""
         known = {name: index for index, name in enumerate(class_names)}

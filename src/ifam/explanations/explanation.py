@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ifam.data.images import open_image
+from ifam.data.images import open_image, to_rgb
 from ifam.data.transforms import test_transform
 from ifam.errors import UsageError
 from ifam.explanations.figures import explanation_figure, picture_file
@@ -58,8 +58,8 @@ class Explanation:
     def without(self, parts: Sequence[int] = (), token_quantile: float | None = None) -> "Explanation":
         """The same image with more parts or unsure tokens removed; stage 1 is not run again."""
         removed = tuple(dict.fromkeys((*self.removed_parts, *parts)))
-        quantile = self.token_quantile if token_quantile is None else token_quantile
-        return _conclude(self._model, self._view, self._discovery, removed, quantile)
+        quantiles = [q for q in (self.token_quantile, token_quantile) if q is not None]
+        return _conclude(self._model, self._view, self._discovery, removed, min(quantiles, default=None))
 
     def plot(self) -> "Figure":
         """Photograph, parts, what stage 2 saw, and the top classes, as a matplotlib figure."""
@@ -116,7 +116,7 @@ def read_image(image: ImageLike) -> Image.Image | Tensor:
     if isinstance(image, str | Path):
         return open_image(Path(image))
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return to_rgb(image, "image")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(image.copy()).permute(2, 0, 1)
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3:

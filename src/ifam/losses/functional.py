@@ -72,7 +72,8 @@ def total_variation(maps: Tensor) -> Tensor:
 
 def entropy(maps: Tensor) -> Tensor:
     """Mean entropy of a token's K+1 probabilities, in nats."""
-    return torch.special.entr(maps.clamp_min(torch.finfo(maps.dtype).eps)).sum(1).mean()
+    per_token: Tensor = torch.special.entr(maps.clamp_min(torch.finfo(maps.dtype).eps)).sum(1)
+    return per_token.mean()
 
 
 def concentration(maps: Tensor) -> Tensor:

@@ -128,7 +128,8 @@ class Backbone(nn.Module):
             tokens = torch.cat([tokens, vit.reg_token], dim=1)
         if vit.pos_embed is None or vit.no_embed_class:
             return tokens
-        return tokens + vit.pos_embed[:, : self.num_prefix_tokens]
+        placed: Tensor = tokens + vit.pos_embed[:, : self.num_prefix_tokens]
+        return placed
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """Position embeddings of the patches (1, N, D), resized where the grid is not the stored one."""
@@ -181,13 +182,14 @@ def check_backbone(vit: object) -> None:
         )
     if vit.cls_token is None:
         raise UsageError("backbone: expected a class token, which stage 2 classifies from; this model has none")
+    standard = [block for block in vit.blocks if type(block) is Block and type(block.attn) is Attention]
     refusals = {
         "token layout": type(vit)._pos_embed is not VisionTransformer._pos_embed,  # a distillation token, for instance
         "patch embedding": type(vit.patch_embed) is not PatchEmbed,
-        "block": any(type(block) is not Block or type(block.attn) is not Attention for block in vit.blocks),
+        "block": len(standard) < len(vit.blocks),
         "patch dropout": not isinstance(vit.patch_drop, nn.Identity),
-        "attention dropout": any(getattr(block.attn, "attn_drop", nn.Dropout(0)).p > 0 for block in vit.blocks),
-        "drop path": any(not isinstance(block.drop_path1, nn.Identity) for block in vit.blocks),
+        "attention dropout": any(block.attn.attn_drop.p > 0 for block in standard),
+        "drop path": any(not isinstance(block.drop_path1, nn.Identity) for block in standard),
     }
     refused = [name for name, present in refusals.items() if present]
     if refused:

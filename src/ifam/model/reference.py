@@ -12,11 +12,13 @@ from ifam.errors import CheckpointError
 from ifam.model.build import load_state, read_safetensors
 from ifam.model.two_stage import IFAM
 
+PROTOTYPES = "stage_1.fc_landmarks.weight"
+PART_CLASSIFIER = "stage_1.fc_class_landmarks.weight"
 RENAMED = {
-    "stage_1.fc_landmarks.weight": "prototypes",
+    PROTOTYPES: "prototypes",
     "stage_1.modulation.weight": "modulation.weight",
     "stage_1.modulation.bias": "modulation.bias",
-    "stage_1.fc_class_landmarks.weight": "part_classifier.weight",
+    PART_CLASSIFIER: "part_classifier.weight",
     "stage_2.fc_norm.weight": "stage2.norm.weight",
     "stage_2.fc_norm.bias": "stage2.norm.bias",
     "stage_2.head.weight": "stage2.head.weight",
@@ -56,15 +58,15 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a whole PyTorch checkpoint, got a damaged file") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: expected a checkpoint of tensors only, got a pickle that would run code or is damaged; "
             "it was not executed: ask its author for .safetensors"
         ) from error
+    except Exception as error:  # damaged bytes make torch's unpickler raise anything, IndexError for one
+        raise CheckpointError(f"{path}: expected a whole PyTorch checkpoint, got a damaged file") from error
     state = content.get("model_state", content) if isinstance(content, dict) else content
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(_is_entry(*item) for item in state.items()):
         raise CheckpointError(f"{path}: expected a state dict or a snapshot with 'model_state', got neither")
     return state
 
@@ -77,8 +79,17 @@ def translate(state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{source}: expected a two-stage checkpoint of the authors' code, got one without {missing[0]}"
         )
-    plain["stage_1.fc_landmarks.weight"] = plain["stage_1.fc_landmarks.weight"].flatten(1)  # a 1×1 convolution there
+    for name in (PROTOTYPES, PART_CLASSIFIER):
+        if plain[name].ndim < 2 or len(plain[name]) < 2:
+            raise CheckpointError(
+                f"{source}: expected {name} with one row for each of two or more, got shape {tuple(plain[name].shape)}"
+            )
+    plain[PROTOTYPES] = plain[PROTOTYPES].flatten(1)  # a 1×1 convolution there
     return {_rename(name): value for name, value in plain.items() if name != DERIVED}
+
+
+def _is_entry(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _rename(name: str) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ifam.files import write_text
 from ifam.storage import save_model
 from ifam.training.module import TrainingModule
 
@@ -20,18 +22,22 @@ class MetricsFile(Callback):
         self.path = path
         self._started = time.monotonic()
 
-    def on_fit_start(self, trainer: Trainer, module: Any) -> None:
-        """Drop lines of epochs that will be run again."""
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        """Drop lines of epochs that will be run again: before this hook a resumed run says epoch 0."""
         self._started = time.monotonic()
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["epoch"] < trainer.current_epoch]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         """After validation: every number of the epoch."""
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        line: dict[str, Any] = {"epoch": trainer.current_epoch, "seconds": round(time.monotonic() - self._started, 1), **numbers}
+        line: dict[str, Any] = {
+            "epoch": trainer.current_epoch,
+            "seconds": round(time.monotonic() - self._started, 1),
+            **numbers,
+        }
         if isinstance(module, TrainingModule) and module.score is not None:
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
         with self.path.open("a", encoding="utf-8") as file:
@@ -66,7 +72,7 @@ class BestModel(Callback):
 
 
 class ProgressBar(Callback):
-    """Images per second, time left for the whole run, and one line per epoch."""
+    """One line per epoch and, on a terminal, images per second and the time left for the whole run."""
 
     def __init__(self, images_per_epoch: int, say: Callable[[str], None] = print) -> None:
         self.images = images_per_epoch
@@ -76,12 +82,16 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         """Open the bar at the epoch that a resumed run starts from."""
+        console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.1f} images/s, left"),
             TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
         epochs = trainer.max_epochs or 1
         self._bar.start()

@@ -1,13 +1,14 @@
 """What is trained, with which losses and rates. The loop is the same for every method."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
+from ifam.errors import UsageError
 from ifam.losses.equivariance import RigidTransform
 from ifam.losses.objective import Terms, classification_term, stage1_terms
 from ifam.model.base import Classifier
@@ -130,7 +131,20 @@ class PlainFineTuning:
 
 
 def make_method(config: TrainingConfig) -> Method:
-    """The method that the configuration names."""
+    """The method that the configuration names.
+
+    Raises:
+        UsageError: stage 2 would never be trained.
+    """
+    optimizer = config.optimizer
+    if config.method == "ifam":
+        if optimizer.stage1_epochs == optimizer.epochs:
+            raise UsageError(
+                f"optimizer.stage1_epochs: expected less than {optimizer.epochs} (all epochs), so that stage 2 is "
+                f"trained too, got {optimizer.stage1_epochs}"
+            )
+        return TwoStage(config)
+    config = replace(config, optimizer=replace(optimizer, stage1_epochs=0, freeze_stage1=False))  # there is one stage
     return PlainFineTuning(config) if config.method == "erm" else TwoStage(config)
 
 

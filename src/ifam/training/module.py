@@ -7,8 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from ifam.data.batch import Batch
-from ifam.errors import DataError
+from ifam.data.batch import Batch, require_readable
 from ifam.evaluate import Score, record, summarise
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
@@ -79,7 +78,7 @@ class TrainingModule(LightningModule):
     @property
     def fully_trained(self) -> bool:
         """Whether every stage has begun: before that, the score says nothing about the model."""
-        return self.current_epoch >= self.method.config.optimizer.stage1_epochs or self.method.config.method != "ifam"
+        return self.current_epoch >= self.method.config.optimizer.stage1_epochs
 
     def configure_optimizers(self) -> Any:
         """See `ifam.training.optim`."""
@@ -89,7 +88,6 @@ class TrainingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def _report_unreadable(self, batch: Batch) -> None:
-        for message in batch.unreadable:
-            if not self.method.config.skip_unreadable:
-                raise DataError(f"{message}; repair or remove it, or pass --skip-unreadable to go on without it")
-            print(f"left out: {message}", file=sys.stderr)
+        require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
+        for image in batch.unreadable:
+            print(f"left out: {image.message}", file=sys.stderr)

@@ -1,0 +1,55 @@
+"""Where the work runs, and in which arithmetic."""
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from ifam.config import FixedPrecision, Precision
+from ifam.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> str:
+    """A device of this machine; ``auto`` means the GPU if there is one.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.empty(0, device=name).device.type
+    except (RuntimeError, AssertionError):  # the latter from a torch without CUDA
+        found = None
+    if found not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device: expected auto, cpu, cuda or mps on a machine that has it, got {name!r}")
+    return name
+
+
+def resolve_precision(precision: Precision, device: str) -> FixedPrecision:
+    """What "auto" means on this machine: bfloat16 where it is fast, float32 elsewhere.
+
+    Raises:
+        UsageError: float16 on a CPU.
+    """
+    import torch
+
+    if precision == "16-mixed" and device == "cpu":
+        raise UsageError("precision: expected auto, 32-true or bf16-mixed on a CPU, got 16-mixed")
+    if precision != "auto":
+        return precision
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    fast = torch.cuda.is_bf16_supported() if on_gpu else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
+def arithmetic(precision: Precision, device: "torch.device") -> AbstractContextManager[object]:
+    """A block of inference in that precision."""
+    import torch
+
+    kinds = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    dtype = kinds[resolve_precision(precision, device.type)]
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

@@ -1,0 +1,55 @@
+"""What a run settles before it starts: the splits, and what is done to an image."""
+
+from dataclasses import replace
+
+from PIL import Image
+
+from ifam.config import TrainingConfig
+from ifam.data.table import ImageTable
+from ifam.errors import DataError
+from ifam.model.base import Classifier
+
+XRAY_MEAN, XRAY_STD = 0.48865, 0.24621
+
+
+def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
+    """The table with a training and a validation split, made from its images where it has none."""
+    if not table.splits:
+        table = table.with_splits(seed=seed)
+    if "train" not in table.splits:
+        raise DataError(f"{table.root}: expected a train split, got {', '.join(table.splits)}; choose the folder above")
+    return table if "val" in table.splits else table.with_validation(seed=seed)
+
+
+def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConfig) -> None:
+    """Image size and statistics: as configured, else the images' size in whole patches, at most the backbone's own."""
+    size = config.model.image_size
+    if size is None:
+        largest, patch = model.backbone.image_size, model.backbone.patch_size
+        found = image_size_of(table)
+        height, width = (
+            min(most, max(1, round(pixels / side)) * side)
+            for pixels, side, most in zip(found, patch, largest, strict=True)
+        )
+        size = (height, width)
+    model.set_image_size((size, size) if isinstance(size, int) else size)
+    if config.augmentation == "xray":
+        model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
+
+
+def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
+    """(height, width) of the training images, from the headers of ``sample`` of them; a square where they differ."""
+    samples = table.select("train").samples
+    sizes = set()
+    for item in samples[:: max(1, len(samples) // sample)]:
+        try:
+            with Image.open(item.path) as image:
+                sizes.add((image.height, image.width))
+        except OSError:
+            continue
+    if not sizes:
+        raise DataError(f"{table.root}: expected images that can be read, got none among {sample} of them")
+    if len(sizes) == 1:
+        return sizes.pop()
+    side = sorted(min(size) for size in sizes)[len(sizes) // 2]
+    return side, side

@@ -1,0 +1,168 @@
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from ifam.errors import CheckpointError
+from ifam.model import build
+from ifam.model.build import Architecture, build_vit, describe
+from ifam.model.two_stage import IFAM
+from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+NAME = "vit_tiny_patch16_224"
+METADATA = {"architecture": NAME, "image_size": "224", "mean": "[0.5, 0.4, 0.3]", "std": "[0.2, 0.2, 0.1]"}
+WriteFile = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    """Half-precision weights, with those of a classification head that is not needed."""
+    vit = timm.create_model(NAME, pretrained=False, num_classes=3)
+    return {name: value.half() for name, value in vit.state_dict().items()}
+
+
+@pytest.fixture
+def write(weights: dict[str, Tensor], tmp_path: Path) -> WriteFile:
+    def write(metadata: dict[str, str] | None, state: dict[str, Tensor] | None = None) -> Path:
+        path = tmp_path / "backbone.safetensors"
+        safetensors.torch.save_file(weights if state is None else state, path, metadata=metadata)
+        return path
+
+    return write
+
+
+def test_a_weights_file_says_what_it_is(write: WriteFile, weights: dict[str, Tensor]) -> None:
+    path = write(METADATA)
+    start = build_vit(path, pretrained=True, image_size=None)
+    assert (start.name, start.mean, start.std) == (NAME, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    for name, value in start.vit.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, weights[name].float())
+    random = build_vit(str(path), pretrained=False, image_size=None).vit
+    assert not torch.equal(random.cls_token, start.vit.cls_token)
+
+
+def test_a_model_takes_over_the_normalisation_of_its_weights_file(write: WriteFile) -> None:
+    model = IFAM(write(METADATA), 2, 2, image_size=(32, 48), second_stage=False)
+    assert model.backbone_name == NAME
+    assert model.preprocessing.image_size == (32, 48)
+    assert (model.preprocessing.mean, model.preprocessing.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    assert model.stage1.vit.patch_embed.grid_size == (2, 3)
+
+
+def test_position_embeddings_of_another_size(write: WriteFile, weights: dict[str, Tensor]) -> None:
+    state = weights | {"pos_embed": torch.randn(1, 1 + 2 * 2, 192)}
+    vit = build_vit(write(METADATA | {"image_size": "32"}, state), pretrained=True, image_size=None).vit
+    assert torch.equal(vit.pos_embed, state["pos_embed"])
+
+
+def test_normalisation_is_imagenets_where_nothing_is_said(write: WriteFile, make_vit: Any) -> None:
+    vit = make_vit()
+    for backbone, mean in ((vit, IMAGENET_MEAN), (write({"architecture": NAME}), (0.5, 0.5, 0.5))):
+        assert build_vit(backbone, pretrained=True, image_size=None).mean == mean, "timm's own for a named architecture"
+    assert build_vit(vit, pretrained=True, image_size=None).std == IMAGENET_STD
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (None, "architecture"),
+        ({"format": "pt"}, "format"),
+        ({"architecture": "vit_tiny_patch61_224"}, "vit_tiny_patch16_224"),
+        ({"architecture": "resnet10t", "image_size": "64"}, "ResNet"),
+        ({"architecture": "vit_tiny_patch16_384"}, "pos_embed"),
+        ({"architecture": "vit_tiny_r_s16_p8_224"}, "patch_embed"),
+        (METADATA | {"image_size": "large"}, "large"),
+        (METADATA | {"mean": "grey"}, "Expecting value"),
+        (METADATA | {"mean": "0.5"}, "float"),
+    ],
+    ids=str,
+)
+def test_odd_metadata(metadata: dict[str, str] | None, said: str, write: WriteFile, refuses_line: Any) -> None:
+    path = write(metadata)
+    with refuses_line(path, said, error=CheckpointError):
+        build_vit(path, pretrained=True, image_size=None)
+
+
+def test_damaged_files(write: WriteFile, weights: dict[str, Tensor], tmp_path: Path, refuses_line: Any) -> None:
+    load = partial(build_vit, pretrained=True, image_size=None)
+    with refuses_line(tmp_path / "none.safetensors", "found none", error=CheckpointError):
+        load(tmp_path / "none.safetensors")
+    with refuses_line(tmp_path, error=CheckpointError):
+        (tmp_path / "folder.safetensors").mkdir()
+        load(tmp_path / "folder.safetensors")
+    lacking = {name: value for name, value in weights.items() if name != "norm.bias"}
+    with refuses_line("lacks norm.bias", error=CheckpointError):
+        load(write(METADATA, lacking))
+    with refuses_line("unknown extra", error=CheckpointError):
+        load(write(METADATA, weights | {"extra": torch.zeros(1)}))
+    path = write(METADATA)
+    whole = path.read_bytes()
+    for part in (whole[: len(whole) // 2], whole[:20], b"", b"x" * 5000):
+        path.write_bytes(part)
+        with refuses_line(path, "damaged", error=CheckpointError):
+            load(path)
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("no route to host\nand a page of hints")
+
+    monkeypatch.setattr(build.timm, "create_model", offline)
+    with refuses_line(NAME, "no route to host", ".safetensors", "pretrained=False"):
+        IFAM(NAME, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"img_size": (24, 40), "reg_tokens": 3, "no_embed_class": True, "init_values": 0.3},
+        {"qk_norm": True, "qkv_bias": False, "proj_bias": False, "mlp_ratio": 2.5},
+        {"pre_norm": True, "pos_embed": "none"},
+        {"pos_drop_rate": 0.1, "proj_drop_rate": 0.2},
+        {"patch_size": (4, 8)},
+    ],
+    ids=str,
+)
+@torch.inference_mode()
+def test_a_described_transformer_computes_the_same(arguments: dict[str, Any], make_vit: Any) -> None:
+    vit = make_vit(**arguments)
+    architecture = describe(vit)
+    stored = Architecture(**json.loads(json.dumps({"arguments": dict(architecture.arguments)})))
+    rebuilt = stored.build(vit.patch_embed.img_size)
+    rebuilt.load_state_dict(vit.state_dict())
+    images = torch.randn(2, 3, *vit.patch_embed.img_size)
+    assert torch.equal(rebuilt.eval()(images), vit(images))
+    vit.train(), rebuilt.train()
+    torch.manual_seed(1)
+    expected = vit(images)
+    torch.manual_seed(1)
+    assert torch.equal(rebuilt(images), expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"norm_layer": partial(nn.LayerNorm, eps=1e-5)},
+        {"act_layer": partial(nn.GELU, approximate="tanh")},
+        {"act_layer": "relu"},
+        {"in_chans": 4},
+        {"global_pool": "avg"},
+        {"scale_attn_norm": True},
+        {"final_norm": False},
+    ],
+    ids=str,
+)
+def test_a_transformer_that_cannot_be_described_is_refused(
+    arguments: dict[str, Any], make_vit: Any, refuses_line: Any
+) -> None:
+    with refuses_line("VisionTransformer"):
+        describe(make_vit(**arguments))
