@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ifam.config import QUANTILES
+from ifam.config import QUANTILES, Precision
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
+from ifam.device import arithmetic
+from ifam.errors import DataError, UsageError
 from ifam.model import mask as masking
 from ifam.model.two_stage import IFAM
 
@@ -21,11 +23,19 @@ def calibrate(
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
+    precision: Precision = "32-true",
 ) -> dict[float, list[float]]:
     """Store, for each part, the quantiles of the squared distance to its prototype over the tokens assigned to it.
 
     Test transform, no noise. Images that cannot be read are left out.
+
+    Raises:
+        UsageError: a quantile outside 0–1.
+        DataError: no training split, or none of its images can be read.
     """
+    outside = [q for q in quantiles if not 0 <= q <= 1]
+    if outside:
+        raise UsageError(f"quantiles: expected shares from 0 to 1, got {outside[0]}")
     model = model.to(device).eval()
     data = ImageDataModule(
         table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
@@ -34,10 +44,13 @@ def calibrate(
     for batch in data.loader("train"):
         if len(batch) == 0:
             continue
-        logits = model.discover(batch.images.to(device)).part_logits
+        with arithmetic(precision, torch.device(device)):
+            logits = model.discover(batch.images.to(device)).part_logits
         parts = masking.assign_parts(logits)
         for part, found in enumerate(distances):
             found.append(-logits[:, part][parts == part].cpu())
+    if not distances[0]:
+        raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
     model.token_thresholds = token_thresholds([torch.cat(found) for found in distances], quantiles)
     return model.token_thresholds
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from ifam import commands
-from ifam.config import MethodName, Precision
+from ifam.config import MaskGradient, MethodName, Precision
 from ifam.errors import IfamError, UsageError
 from ifam.recipes import DEFAULT, RECIPES
 
@@ -113,7 +113,9 @@ def _train(subparsers: Any) -> None:
     command.add_argument("--precision", metavar="P", help=f"auto, {', '.join(get_args(Precision))} (default auto)")
     command.add_argument("--workers", type=int, metavar="N", help="loader processes")
     command.add_argument("--seed", type=int, metavar="N")
-    command.add_argument("--mask-gradient", choices=("exact", "cut"), help="of the stage-2 loss into stage 1")
+    command.add_argument(
+        "--mask-gradient", choices=get_args(MaskGradient), help="gradient of the stage-2 loss into stage 1"
+    )
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. losses.entropy=0.5")
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file to start from instead of a recipe")
     command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")

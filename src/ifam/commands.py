@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifam.device import pick_device
 from ifam.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -237,23 +238,6 @@ def import_reference(options: Namespace) -> None:
         model.class_names = list(options.class_names)
     save_model(model, options.out)
     print(f"{options.out}: {model.num_parts} parts, {model.num_classes} classes")
-
-
-def pick_device(name: str) -> str:
-    """``auto`` means the GPU if there is one.
-
-    Raises:
-        UsageError: a device that this machine does not have.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device: expected auto, cpu, cuda or mps on a machine that has it, got {name!r}") from error
-    return name
 
 
 def show_progress(what: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from ifam.errors import UsageError
 
 MethodName = Literal["ifam", "pdiscoformer", "erm"]
-MaskGradient = Literal["exact", "cut"]
+MaskGradient = Literal["exact", "bounded", "cut"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
 FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]

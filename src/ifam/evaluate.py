@@ -192,9 +192,7 @@ def evaluate(
     return Evaluation(**(vars(score) | keypoints), split=split, interventions=interventions, unreadable=unreadable)
 
 
-def interventions_on(
-    model: Classifier, remove_parts: Sequence[int], token_quantile: float | None
-) -> dict[str, Any]:
+def interventions_on(model: Classifier, remove_parts: Sequence[int], token_quantile: float | None) -> dict[str, Any]:
     """Arguments of the model's call; none for a plain classifier.
 
     Raises:

@@ -110,10 +110,13 @@ def predict(
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
     """A picture name for each file: its own; where files share it, the way to it from the folder above them all."""
-    counts = Counter(path.stem for path in paths)
+    shared = Counter(path.stem for path in paths)
     above = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
-    long_names = ("_".join(path.absolute().relative_to(above).parts) for path in paths)
-    return [f"{path.stem if counts[path.stem] == 1 else name}.png" for path, name in zip(paths, long_names, strict=True)]
+
+    def name(path: Path) -> str:
+        return path.stem if shared[path.stem] == 1 else "_".join(path.absolute().relative_to(above).parts)
+
+    return [f"{name(path)}.png" for path in paths]
 
 
 def _rows(

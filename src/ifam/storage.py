@@ -42,7 +42,7 @@ def load(path: str | Path) -> IFAM | PlainClassifier:
     description = _read_description(folder / DESCRIPTION)
     try:
         model = _rebuild(description)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}"
         ) from error
@@ -64,7 +64,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     if isinstance(model, IFAM):
         description["options"] = {name: getattr(model, name) for name in OPTIONS}
         description["options"]["second_stage"] = model.stage2 is not None
-        description["token_thresholds"] = {f"{q:g}": values for q, values in model.token_thresholds.items()}
+        description["token_thresholds"] = {repr(q): values for q, values in model.token_thresholds.items()}
     return description
 
 

@@ -66,7 +66,7 @@ def test_two_stacked_blocks(chunk: int, monkeypatch: pytest.MonkeyPatch, make_vi
     inputs = [images, mask, *stack.vit.blocks.parameters()]
     actual = stack.forward_masked(images, mask)
     grads = torch.autograd.grad(actual, inputs, weights)
-    monkeypatch.setattr(backbone, "masked_attention", multiplicative_attention)
+    monkeypatch.setattr(backbone, "masked_attention", lambda *qkvm, bounded: multiplicative_attention(*qkvm))
     expected = stack.forward_masked(images, mask)
     torch.testing.assert_close(actual, expected, **EXACT)
     scale = [grad.abs().max().clamp_min(1) for grad in grads]
@@ -108,7 +108,7 @@ def test_no_square_matrix_is_kept_for_backward(monkeypatch: pytest.MonkeyPatch, 
     shapes = saved_shapes(stack, (4, 7))
     assert any(tokens in shape for shape in shapes)
     assert not [shape for shape in shapes if list(shape).count(tokens) > 1]
-    monkeypatch.setattr(backbone, "masked_attention", multiplicative_attention)
+    monkeypatch.setattr(backbone, "masked_attention", lambda *qkvm, bounded: multiplicative_attention(*qkvm))
     assert [shape for shape in saved_shapes(stack, (4, 7)) if list(shape).count(tokens) > 1], "the test can see one"
 
 
@@ -166,3 +166,25 @@ def test_opened_attention_layer_is_timms(options: dict[str, bool]) -> None:
     expected = layer(tokens)
     actual = block_attention(layer, tokens, textbook)
     torch.testing.assert_close(actual, expected)
+
+
+def test_bounded_gradient_is_the_exact_change_when_a_token_is_added():
+    """In one layer with a linear loss: ∂L/∂m_j of an unselected token is L(with j) − L(without j)."""
+    generator = torch.Generator().manual_seed(3)
+    query, key, value, weights = (
+        3 * torch.randn(2, 3, 7, 4, dtype=torch.float64, generator=generator) for _ in range(4)
+    )
+    mask = torch.tensor([[1, 0, 0, 1, 1, 0, 1], [1, 0, 1, 0, 0, 0, 0]], dtype=torch.float64, requires_grad=True)
+
+    def losses(selected):
+        return (masked_attention(query, key, value, selected, bounded=True) * weights).flatten(1).sum(1)
+
+    (grad,) = torch.autograd.grad(losses(mask).sum(), mask)
+    with torch.no_grad():
+        for token in range(7):
+            added = mask.index_fill(1, torch.tensor([token]), 1.0)
+            change = losses(added) - losses(mask)
+            new = mask[:, token] == 0
+            torch.testing.assert_close(grad[new, token], change[new], rtol=1e-9, atol=1e-9)
+    (exact,) = torch.autograd.grad((masked_attention(query, key, value, mask) * weights).sum(), mask)
+    assert torch.equal(grad[mask == 1], exact[mask == 1])

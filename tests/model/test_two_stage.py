@@ -205,9 +205,10 @@ def test_removals_and_the_mask_that_replaces_them(make_model: Any) -> None:
     assert replaced.parts.flatten().tolist() == [3, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("mask_gradient", ["exact", "cut"])
 @torch.inference_mode()
-def test_stage2_answers_to_the_mask_that_comes_out(make_model: Any) -> None:
-    model, images = make_model(), draw_images()
+def test_stage2_answers_to_the_mask_that_comes_out(mask_gradient: str, make_model: Any) -> None:
+    model, images = make_model(mask_gradient=mask_gradient), draw_images()
     model.token_thresholds = {0.5: [20.0] * K}
     plain = model(images)
     for options in ({"remove_parts": [0]}, {"token_quantile": 0.5}, {"mask": torch.rand(4, 4, 4) < 0.5}):
@@ -433,7 +434,7 @@ def test_defaults_are_the_papers(make_vit: Any) -> None:
         ({"temperature": float("nan")}, ["temperature", "nan"]),
         ({"part_dropout": 1.0}, ["part_dropout", "1.0"]),
         ({"stage2_part_dropout": -0.1}, ["stage2_part_dropout", "-0.1"]),
-        ({"mask_gradient": "some"}, ["mask_gradient", "exact or cut", "'some'"]),
+        ({"mask_gradient": "some"}, ["mask_gradient", "exact, bounded or cut", "'some'"]),
         ({"class_names": ["a", "b"]}, ["class_names", "4 names", "got 2"]),
     ],
     ids=str,

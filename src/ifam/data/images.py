@@ -17,8 +17,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, name: object) -> Image.Image:
-    """The same for an image in memory; errors begin with ``name``."""
-    image = ImageOps.exif_transpose(image)
+    """The same for an upright image in memory; errors begin with ``name``."""
     if image.mode.startswith("I"):
         image = _eight_bits(image, name)
     if image.mode == "F":

@@ -59,6 +59,10 @@ class ImageDataModule(LightningDataModule):
         )
         rank, world_size = self._process
         sampler = EpochSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
+        if (
+            self.trainer
+        ):  # Lightning sets the epoch too, but after the workers of a resumed run have begun to read ahead
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         alone = len(sampler) % self.batch_size == 1 and len(sampler) > self.batch_size
         return self._loader(dataset, sampler, self.batch_size, drop_last=alone)
 

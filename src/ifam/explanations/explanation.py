@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ifam.data.images import open_image, to_rgb
@@ -116,7 +116,7 @@ def read_image(image: ImageLike) -> Image.Image | Tensor:
     if isinstance(image, str | Path):
         return open_image(Path(image))
     if isinstance(image, Image.Image):
-        return to_rgb(image, "image")
+        return to_rgb(ImageOps.exif_transpose(image), "image")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(image.copy()).permute(2, 0, 1)
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3:

@@ -192,8 +192,8 @@ def _bars(axes: "Axes", probabilities: NDArray[Any], class_names: Sequence[str])
     for row, index in zip(rows, top, strict=True):
         style: dict[str, Any] = {"fontsize": 8, "weight": "bold" if row == 0 else "normal"}
         axes.text(0, row - 0.2, _shortened(class_names[index]), va="bottom", parse_math=False, clip_on=True, **style)
-        axes.text(1.25, row, f"{probabilities[index]:.1%}", ha="right", va="center", **style)
-    axes.set(xlim=(0, 1.25), ylim=(TOP_CLASSES - 0.6, -0.7))
+        axes.text(1.3, row, f"{probabilities[index]:.1%}", ha="right", va="center", **style)
+    axes.set(xlim=(0, 1.3), ylim=(TOP_CLASSES - 0.6, -0.7))
     axes.set_box_aspect(0.8)
     _plain(axes, "prediction")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ifam.config import LossWeights
-from ifam.errors import TrainingError
+from ifam.errors import TrainingError, UsageError
 from ifam.losses import functional as losses
 from ifam.output import PartDiscovery
 
@@ -47,7 +47,10 @@ def total_loss(terms: Terms, weights: LossWeights) -> Tensor:
 
     Raises:
         TrainingError: a term is not finite; the message names it.
+        UsageError: there is no term.
     """
+    if not terms:
+        raise UsageError("losses: expected at least one term with a weight above 0, got none")
     for name, value in terms.items():
         if not torch.isfinite(value):
             raise TrainingError(

@@ -4,6 +4,7 @@ Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and regist
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ class Backbone(nn.Module):
         prefix, patches = tokens.tensor_split([self.num_prefix_tokens], dim=1)
         return prefix, patches.view(len(patches), *self.grid(image_size), self.width)
 
-    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
+    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
         """All tokens, attending to the prefix and to the selected patches only: (B, P + N, D).
 
         Unselected tokens pass through every block as queries: the mask's gradient needs their keys and values.
@@ -72,7 +73,7 @@ class Backbone(nn.Module):
         """
         tokens = torch.cat(self.embed(images), dim=1)
         visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0)
-        attention = soft_masked_attention if soft else masked_attention
+        attention = soft_masked_attention if soft else partial(masked_attention, bounded=bounded)
         return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible))
 
     def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
@@ -182,7 +183,7 @@ def check_backbone(vit: object) -> None:
         )
     if vit.cls_token is None:
         raise UsageError("backbone: expected a class token, which stage 2 classifies from; this model has none")
-    standard = [block for block in vit.blocks if type(block) is Block and type(block.attn) is Attention]
+    standard: list[Any] = [block for block in vit.blocks if type(block) is Block and type(block.attn) is Attention]
     refusals = {
         "token layout": type(vit)._pos_embed is not VisionTransformer._pos_embed,  # a distillation token, for instance
         "patch embedding": type(vit.patch_embed) is not PatchEmbed,

@@ -32,9 +32,9 @@ class TokenClassifier(nn.Module):
             return self.score(self.backbone(images)[:, 0])
         return self.score(self.backbone.forward_selected(images, mask))
 
-    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
+    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
         """The same logits at full cost, with a gradient for ``mask`` (B, h, w) float; see `Backbone.forward_masked`."""
-        return self.score(self.backbone.forward_masked(images, mask, soft=soft)[:, 0])
+        return self.score(self.backbone.forward_masked(images, mask, soft=soft, bounded=bounded)[:, 0])
 
     def score(self, class_token: Tensor) -> Tensor:
         """(B, D) to (B, C)."""

@@ -29,7 +29,8 @@ class IFAM(Classifier):
         pretrained: load the backbone's pretrained weights (downloaded by timm for a name, read from a file's path).
         class_names: C names, saved with the model; "0", "1", … if None.
         preprocessing: of test images, saved with the model; the backbone's normalisation at ``image_size`` if None.
-        mask_gradient: "exact" sends the gradient of the stage-2 loss through the mask to stage 1; "cut" does not.
+        mask_gradient: "exact" sends the gradient of the stage-2 loss through the mask to stage 1; "bounded" does with
+            the influence of each unselected token limited; "cut" does not.
         soft_masks: the paper's ablation: stage 2 sees every token, weighted; gives up every guarantee.
         second_stage: without it the model is PDiscoFormer, whose prediction is that of stage 1 (late masking).
         part_dropout: probability with which stage 1 loses a part in training.
@@ -77,7 +78,7 @@ class IFAM(Classifier):
         _check_probability("part_dropout", part_dropout)
         _check_probability("stage2_part_dropout", stage2_part_dropout)
         if mask_gradient not in get_args(MaskGradient):
-            raise UsageError(f"mask_gradient: expected exact or cut, got {mask_gradient!r}")
+            raise UsageError(f"mask_gradient: expected exact, bounded or cut, got {mask_gradient!r}")
         if not temperature > 0:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
         self.num_parts = num_parts
@@ -160,8 +161,7 @@ class IFAM(Classifier):
         parts = masking.drop_from_mask(winners, survives)
         if token_quantile is not None:
             parts = masking.remove_unsure_tokens(parts, discovery.part_logits, self._thresholds(token_quantile))
-        if len(remove_parts):
-            parts = masking.remove_parts(parts, self._foreground(remove_parts), background)
+        parts = masking.remove_parts(parts, self._foreground(remove_parts), background)
         if mask is not None:
             check_mask(mask, tuple(parts.shape))
             return Selection(parts=parts.masked_fill(~mask, background), mask=mask, weights=mask.to(logits.dtype))
@@ -174,9 +174,11 @@ class IFAM(Classifier):
         return Selection(parts=parts, mask=mask, weights=weights, soft=self.soft_masks)
 
     def second_stage(self, images: Tensor, selection: Selection) -> Tensor:
-        """Logits (B, C) of stage 2, with the mask's gradient in training where ``mask_gradient`` is "exact"."""
-        if selection.soft or (self.training and self.mask_gradient == "exact"):
-            return self._masked_classifier.forward_masked(images, selection.weights, soft=selection.soft)
+        """Logits (B, C) of stage 2, with the mask's gradient in training unless it is cut."""
+        if selection.soft or (self.training and self.mask_gradient != "cut"):
+            return self._masked_classifier.forward_masked(
+                images, selection.weights, soft=selection.soft, bounded=self.mask_gradient == "bounded"
+            )
         return self.classify(images, selection.mask)
 
     def classify(self, images: Tensor, mask: Tensor) -> Tensor:
@@ -205,9 +207,13 @@ class IFAM(Classifier):
         return self.token_thresholds[quantile]
 
     def _foreground(self, parts: Sequence[int]) -> list[int]:
-        wrong = [part for part in parts if part not in range(self.num_parts)]
+        wrong = (
+            [part for part in parts if part not in range(self.num_parts)] if isinstance(parts, Sequence) else [parts]
+        )
         if wrong:
-            raise UsageError(f"remove_parts: expected foreground parts 0 to {self.num_parts - 1}, got {wrong[0]}")
+            raise UsageError(
+                f"remove_parts: expected a list of foreground parts, 0 to {self.num_parts - 1}, got {wrong[0]!r}"
+            )
         return [int(part) for part in parts]
 
 

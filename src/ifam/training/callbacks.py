@@ -30,6 +30,10 @@ class MetricsFile(Callback):
             kept = [line for line in lines if json.loads(line)["epoch"] < trainer.current_epoch]
             write_text(self.path, "".join(f"{line}\n" for line in kept))
 
+    def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
+        """Lightning would go on reporting terms that are no longer computed."""
+        trainer.callback_metrics.clear()
+
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
         """After validation: every number of the epoch."""
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,5 +1,6 @@
 """The training loop of every method, as Lightning sees it."""
 
+import math
 import sys
 from typing import Any
 
@@ -30,6 +31,7 @@ class TrainingModule(LightningModule):
         self.group_names = group_names
         self.score: Score | None = None
         self._records = Accumulator()
+        self._left_out: set[str] = set()
         freeze_rest(model, method.groups(model))
 
     def on_train_epoch_start(self) -> None:
@@ -83,11 +85,15 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """See `ifam.training.optim`."""
         config = self.method.config.optimizer
-        steps = max(1, int(self.trainer.estimated_stepping_batches) // config.epochs)
+        # Lightning's own estimate would start the loader's workers before a resumed run knows its epoch
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        steps = math.ceil(batches / config.accumulate)
         optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def _report_unreadable(self, batch: Batch) -> None:
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
         for image in batch.unreadable:
-            print(f"left out: {image.message}", file=sys.stderr)
+            if image.message not in self._left_out:  # once, not every epoch
+                print(f"left out: {image.message}", file=sys.stderr)
+            self._left_out.add(image.message)

@@ -168,5 +168,11 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> 
     """Token thresholds of the model that was kept."""
     model = load(folder)
     if isinstance(model, IFAM):
-        calibrate(model, table, workers=config.workers, batch_size=config.optimizer.batch_size)
+        calibrate(
+            model,
+            table,
+            workers=config.workers,
+            batch_size=config.optimizer.batch_size,
+            precision=config.precision,
+        )
         save_model(model, folder)

@@ -1,0 +1,282 @@
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from generated import tiny_config, write_scenes
+from safetensors.torch import load_file
+from torch import Tensor
+
+import ifam
+from ifam.config import TrainingConfig
+from ifam.data.read import read_table
+from ifam.data.table import ImageTable
+from ifam.errors import CheckpointError, DataError, TrainingError, UsageError
+from ifam.evaluate import evaluate
+from ifam.losses import functional
+from ifam.predict import predict
+from ifam.training.module import TrainingModule
+from ifam.training.run import TrainingResult, train
+
+FILES = {"config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "checkpoints/last.ckpt"}
+METHODS: dict[str, dict[str, Any]] = {
+    "ifam, cut": {},
+    "ifam, exact": {"model__mask_gradient": "exact"},
+    "ifam, soft": {"model__soft_masks": True},
+    "ifam, staged": {"optimizer__stage1_epochs": 1, "optimizer__freeze_stage1": True},
+    "pdiscoformer": {"method": "pdiscoformer"},
+    "erm": {"method": "erm"},
+}
+
+
+def run(config: TrainingConfig, table: ImageTable, folder: Path, **options: Any) -> TrainingResult:
+    return train(config, table, folder, say=lambda line: None, **options)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def raise_at(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = TrainingModule.on_train_epoch_start
+
+    def start_or_raise(module: TrainingModule) -> None:
+        start(module)
+        if module.current_epoch == epoch:
+            raise error
+
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", start_or_raise)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_from_data_to_predictions(name: str, scenes: ImageTable, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    result = run(tiny_config(**METHODS[name]), scenes, folder)
+    assert files(folder) == FILES
+    assert result.best_epoch == 1 if "staged" in name else result.best_epoch in (0, 1)
+
+    model = ifam.load(folder)
+    assert model.class_names == ["finch", "gull"]
+    assert model.preprocessing.image_size == (48, 48)
+    assert model.training_group_sizes == {"finch/land": 3, "finch/sea": 3, "gull/land": 3, "gull/sea": 3}
+    lines = metrics(folder)
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert {"train/loss", "val/accuracy", "val/worst_group_accuracy", "val/groups"} <= lines[0].keys()
+    # the kept model is the one that the best epoch's line describes
+    score = evaluate(model, scenes, split="val")
+    assert score.worst_group_accuracy == result.selection_score == lines[result.best_epoch]["val/worst_group_accuracy"]
+    assert score.num_samples == 4
+
+    paths = [sample.path for sample in scenes.samples]
+    rows = list(predict(model, paths))
+    assert [row.path for row in rows] == [str(path) for path in paths]
+    if isinstance(model, ifam.IFAM):
+        assert sorted(model.token_thresholds) == [0.9, 0.95, 0.97, 0.99]
+        explained = ifam.explain(model, paths[0])
+        assert (explained.label, explained.parts.tolist()) == (rows[0].label, rows[0].parts)
+
+
+def test_the_terms_of_each_stage_are_logged_when_it_is_trained(scenes: ImageTable, tmp_path: Path) -> None:
+    run(tiny_config(**METHODS["ifam, staged"], losses__entropy=0), scenes, tmp_path / "run")
+    stage1, stage2 = ({name for name in line if name.startswith("train/")} for line in metrics(tmp_path / "run"))
+    assert stage2 == {"train/loss", "train/stage2"}
+    assert stage1 == {
+        f"train/{name}"
+        for name in (
+            "loss", "stage1", "orthogonality", "equivariance", "foreground_presence", "background_presence",
+            "total_variation",
+        )
+    }  # fmt: skip
+
+
+def test_the_averaged_weights_are_scored_and_kept(scenes: ImageTable, tmp_path: Path) -> None:
+    run(tiny_config(ema=0.5, optimizer__epochs=1), scenes, tmp_path / "run")
+    saved, last = load_file(tmp_path / "run/model.safetensors"), checkpoint(tmp_path / "run")
+    assert all(torch.equal(value, last["state_dict"][f"model.{name}"]) for name, value in saved.items())
+    current = last["current_model_state"]
+    assert not torch.equal(saved["prototypes"], current["model.prototypes"])
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 3), (2, 2), (3, 1)])
+def test_optimizer_steps_of_an_epoch_of_three_batches(
+    accumulate: int, steps: int, scenes: ImageTable, tmp_path: Path
+) -> None:
+    run(tiny_config(method="erm", optimizer__accumulate=accumulate, optimizer__epochs=1), scenes, tmp_path / "run")
+    states = checkpoint(tmp_path / "run")["optimizer_states"][0]["state"].values()
+    assert {float(state["step"]) for state in states} == {steps}
+
+
+def test_bfloat16(scenes: ImageTable, tmp_path: Path) -> None:
+    run(tiny_config(precision="bf16-mixed", optimizer__epochs=1), scenes, tmp_path / "run")
+    assert {value.dtype for value in load_file(tmp_path / "run/model.safetensors").values()} == {torch.float32}
+
+
+def test_float16_needs_a_gpu(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:
+    with refuses_line("precision", "16-mixed"):
+        run(tiny_config(precision="16-mixed"), scenes, tmp_path / "run")
+
+
+def test_an_unreadable_image_stops_the_run_or_is_named(
+    scenes: ImageTable, tmp_path: Path, refuses_line: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = scenes.samples[0].path
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with refuses_line(damaged, "--skip-unreadable", error=DataError):
+        run(tiny_config(), scenes, tmp_path / "run")
+    run(tiny_config(skip_unreadable=True), scenes, tmp_path / "run")  # nothing to resume: the folder is free
+    assert capsys.readouterr().err.count(f"left out: {damaged}") == 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "workers": 2}], ids=["plain", "averaged, two workers"])
+def test_a_resumed_run_repeats_a_straight_one(
+    changes: dict[str, Any], scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(optimizer__epochs=4, optimizer__stage1_epochs=1, **changes)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    expected = run(config, scenes, straight)
+    with monkeypatch.context() as patch:
+        raise_at(2, KeyboardInterrupt(), patch)
+        with pytest.raises(KeyboardInterrupt, match="--resume"):
+            run(config, scenes, resumed)
+    assert [line["epoch"] for line in metrics(resumed)] == [0, 1]
+    result = run(config, scenes, resumed, resume=True)
+    assert replace(result, folder=straight, seconds=expected.seconds) == expected
+    assert metrics(resumed) == metrics(straight)
+    assert leaves(checkpoint(resumed)) == leaves(checkpoint(straight))
+    assert (resumed / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+    assert (resumed / "model.json").read_text() == (straight / "model.json").read_text()
+
+
+def leaves(value: object, name: str = "") -> dict[str, object]:
+    """Everything in a checkpoint that a run decides, tensors by their bits; not paths and Lightning's own counts."""
+    if isinstance(value, Tensor):
+        return {name: (value.dtype, value.shape, value.numpy().tobytes())}
+    if isinstance(value, dict):
+        items = [(key, each) for key, each in value.items() if key not in ("loops", "callbacks")]
+        return {n: v for key, each in items for n, v in leaves(each, f"{name}/{key}").items()}
+    if isinstance(value, list | tuple):
+        return leaves(dict(enumerate(value)), name)
+    return {name: value}
+
+
+def test_ending_a_run_says_how_to_go_on(scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(module: TrainingModule, batch: Any, index: int) -> Tensor | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(module, batch, index)
+
+    original = TrainingModule.training_step
+    monkeypatch.setattr(TrainingModule, "training_step", step)
+    with pytest.raises(KeyboardInterrupt, match="before the first epoch"):
+        run(tiny_config(), scenes, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_two_runs_need_two_folders(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:
+    folder = tmp_path / "run"
+    with refuses_line(folder, "--resume", "found none"):
+        run(tiny_config(), scenes, folder, resume=True)
+    run(tiny_config(optimizer__epochs=1), scenes, folder)
+    with refuses_line(folder, "holds a run", "--resume"):
+        run(tiny_config(optimizer__epochs=1), scenes, folder)
+    with refuses_line(folder, "settings of the run", "optimizer"):
+        run(tiny_config(optimizer__epochs=2), scenes, folder, resume=True)
+    run(tiny_config(optimizer__epochs=1, workers=1), scenes, folder, resume=True)
+    last = folder / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    with refuses_line(last, "damaged", error=CheckpointError):
+        run(tiny_config(optimizer__epochs=1), scenes, folder, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    calls = []
+
+    def entropy(maps: Tensor) -> Tensor:
+        calls.append(maps)
+        return maps.mean() if len(calls) <= 3 else maps.mean() * torch.nan  # from the second epoch on
+
+    monkeypatch.setattr(functional, "entropy", entropy)
+    with refuses_line("entropy", "nan", error=TrainingError):
+        run(tiny_config(), scenes, tmp_path / "run")
+    assert checkpoint(tmp_path / "run")["epoch"] == 0
+    assert len(metrics(tmp_path / "run")) == 1
+    assert all(value.isfinite().all() for value in ifam.load(tmp_path / "run").state_dict().values())
+
+
+def test_splits_that_a_run_made_are_remembered(tmp_path: Path) -> None:
+    table = read_table(write_scenes(tmp_path / "scenes"))
+    unsplit = replace(table, samples=tuple(replace(sample, split=None) for sample in table.samples))
+    run(tiny_config(optimizer__epochs=1), unsplit, tmp_path / "run")
+    assert files(tmp_path / "run") == FILES | {"splits.json"}
+    splits = json.loads((tmp_path / "run/splits.json").read_text())
+    known = unsplit.with_known_splits(splits)
+    sizes = known.select("train").group_counts()
+    assert sizes == ifam.load(tmp_path / "run").training_group_sizes
+    assert len(known.select("test")) < len(unsplit)
+    others = replace(unsplit, samples=unsplit.samples[1:])
+    assert others.with_known_splits(splits) is others
+
+
+def test_no_training_split(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:
+    with refuses_line(scenes.root, "train", "test", error=DataError):
+        run(tiny_config(), scenes.select("test"), tmp_path / "run")
+    assert not (tmp_path / "run/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(64, 48)], (64, 48)),
+        ([(70, 58)], (64, 64)),
+        ([(500, 60)], (160, 64)),
+        ([(48, 80), (64, 64), (90, 70)], (64, 64)),
+        ([(5, 200)], (16, 160)),
+    ],
+)
+def test_image_size_follows_the_data(
+    sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path
+) -> None:
+    from generated import write_image
+
+    from ifam.training.methods import make_method
+    from ifam.training.prepare import fit_preprocessing
+
+    for name in ("a", "b"):
+        for number, (height, width) in enumerate(sizes):
+            write_image(tmp_path / f"train/{name}/{number}.png", torch.zeros(height, width, 3))
+    table = read_table(tmp_path)
+    config = tiny_config()
+    model = make_method(config).build(["a", "b"])
+    fit_preprocessing(model, table, config)
+    assert model.preprocessing.image_size == expected
+    fit_preprocessing(model, table, tiny_config(model__image_size=[80, 96], augmentation="xray"))
+    assert model.preprocessing.image_size == (80, 96)
+    assert model.preprocessing.resize == "squash"
+
+
+def test_stage_2_must_be_trained(scenes: ImageTable, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="stage1_epochs"):
+        run(tiny_config(optimizer__stage1_epochs=2), scenes, tmp_path / "run")
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize("method", ["pdiscoformer", "erm"])
+def test_methods_of_one_stage_have_no_order_of_stages(method: str, scenes: ImageTable, tmp_path: Path) -> None:
+    config = tiny_config(method=method, optimizer__stage1_epochs=1, optimizer__freeze_stage1=True)
+    run(config, scenes, tmp_path / "staged")
+    run(tiny_config(method=method), scenes, tmp_path / "plain")
+    assert metrics(tmp_path / "staged") == metrics(tmp_path / "plain")
