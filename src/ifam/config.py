@@ -8,6 +8,8 @@ from ifam.errors import UsageError
 
 MethodName = Literal["ifam", "pdiscoformer", "erm"]
 MaskGradient = Literal["exact", "bounded", "cut"]
+PrototypeInit = Literal["random", "centre"]
+Cosine = Literal["epoch", "step"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
 FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -48,6 +50,8 @@ class ModelConfig:
     part_dropout: float = 0.3
     stage2_part_dropout: float = 0.3
     temperature: float = 1.0
+    prototype_init: PrototypeInit = "random"
+    """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
 
     def __post_init__(self) -> None:
         _at_least("model.num_parts", self.num_parts, 1)
@@ -55,6 +59,7 @@ class ModelConfig:
         for size in sizes:
             _at_least("model.image_size", 1 if size is None else size, 1)
         _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
+        _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
         for name in ("part_dropout", "stage2_part_dropout"):
             _between(f"model.{name}", getattr(self, name), 0, 0.999)
         _positive("model.temperature", self.temperature)
@@ -62,7 +67,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW, cosine per epoch to 0, and the order of the two stages.
+    """AdamW, cosine to 0, and the order of the two stages.
 
     Learning rates hold for batches of 16 and grow with the square root of the batch. A rate of 0 freezes.
     """
@@ -81,6 +86,8 @@ class OptimizerConfig:
     weight_decay: float = 0.05
     """normalised: times sqrt(1 / steps of the run)"""
     gradient_clip: float = 2.0
+    cosine: Cosine = "epoch"
+    """whether rates fall after each epoch, as published, or after each step, which matters in short runs"""
     stage1_epochs: int = 0
     """first epochs in which stage 1 is trained alone"""
     freeze_stage1: bool = False
@@ -91,6 +98,7 @@ class OptimizerConfig:
             _at_least(f"optimizer.{name}", getattr(self, name), 1)
         for name in ("lr_prototypes", "lr_heads", "lr_tokens", "lr_stage2", "weight_decay", "gradient_clip"):
             _at_least(f"optimizer.{name}", getattr(self, name), 0)
+        _one_of("optimizer.cosine", self.cosine, Cosine)
         if not 0 <= self.stage1_epochs <= self.epochs:
             raise UsageError(
                 f"optimizer.stage1_epochs: expected 0 to {self.epochs} (all epochs), got {self.stage1_epochs}"

@@ -107,6 +107,8 @@ def summarise(
     records: Accumulator, group_names: Sequence[str], training_group_sizes: Mapping[str, int], *, num_classes: int
 ) -> Score:
     """The score of everything recorded."""
+    if records.num_samples == 0:
+        raise DataError("evaluation: expected at least one image that can be read, got none; see ifam doctor")
     weights = [training_group_sizes.get(name, 0) for name in group_names]
     score = classification_score(
         records["prediction"],
@@ -116,8 +118,7 @@ def summarise(
         training_group_sizes=weights if any(weights) else None,
         margins=records["margin"] if num_classes == 2 else None,
     )
-    if score.accuracy is None:
-        raise DataError("evaluation: expected at least one readable image, got none")
+    assert score.accuracy is not None
     seen = "kept" in records
     foreground = foreground_score(records["intersection"], records["union"]) if "union" in records else None
     return Score(
@@ -187,7 +188,7 @@ def evaluate(
     records = run(split)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
-    if "centroid" in records and "keypoint" in records and "train" in table.splits and split != "train":
+    if "centroid" in records and "keypoint" in records and split != "train" and _shows_keypoints(table, "train"):
         keypoints = _keypoint_numbers(run("train"), records)
     return Evaluation(**(vars(score) | keypoints), split=split, interventions=interventions, unreadable=unreadable)
 
@@ -234,6 +235,10 @@ def collect(
         if progress is not None:
             progress(done)
     return records
+
+
+def _shows_keypoints(table: ImageTable, split: str) -> bool:
+    return split in table.splits and table.select(split).has_keypoints
 
 
 def _keypoint_numbers(train: Accumulator, test: Accumulator) -> dict[str, Any]:

@@ -16,11 +16,12 @@ def staged(method: MethodName, epochs: int = 4) -> TrainingConfig:
     stage1_epochs = epochs // 2 if method == "ifam" else 0  # of a single epoch none: both stages together
     return TrainingConfig(
         method=method,
-        model=ModelConfig(num_parts=1, stage2_part_dropout=0.0),
+        model=ModelConfig(num_parts=1, stage2_part_dropout=0.0, prototype_init="centre"),
         optimizer=OptimizerConfig(
             epochs=epochs,
             batch_size=32,
             lr_tokens=0.0,
+            cosine="step",
             stage1_epochs=stage1_epochs,
             freeze_stage1=stage1_epochs > 0,
         ),

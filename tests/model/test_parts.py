@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ifam.errors import UsageError
 from ifam.model import parts
 
 
@@ -68,3 +69,36 @@ def test_parts_are_dropped_with_the_probability() -> None:
     kept = parts.drop_parts((20_000, 3), 0.3, torch.device("cpu")).double()
     torch.testing.assert_close(kept.mean(0), torch.full((3,), 0.7, dtype=torch.float64), rtol=0, atol=0.02)
     assert abs(torch.corrcoef(kept.T)[0, 1]) < 0.03
+
+
+def scene_tokens(offset: float = 0.0) -> torch.Tensor:
+    """(2, 8, 6, 5): the inner half of each axis differs from the border along the last dimension."""
+    tokens = torch.randn(2, 8, 6, 5, dtype=torch.float64) * 0.1 + offset
+    tokens[:, 2:6, 2:4, -1] += 3
+    return tokens
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_prototypes_that_lean_to_the_centre_select_it(num_parts: int, offset: float) -> None:
+    tokens = scene_tokens(offset)
+    prototypes = parts.lean_to_centre(0.01 * torch.randn(num_parts + 1, 5, dtype=torch.float64), tokens)
+    foreground = parts.part_logits(tokens, prototypes).argmax(1) < num_parts
+    expected = torch.zeros(8, 6, dtype=torch.bool)
+    expected[2:6, 2:4] = True
+    assert torch.equal(foreground, expected.expand(2, -1, -1))
+
+
+def test_leaning_keeps_the_differences_between_parts_and_has_the_strength_asked_for() -> None:
+    tokens, random = scene_tokens(), torch.zeros(4, 5, dtype=torch.float64)
+    random[:3] = 0.1 * torch.randn(3, 5, dtype=torch.float64)
+    leaning = parts.lean_to_centre(random, tokens, strength=5.0)
+    torch.testing.assert_close(leaning[:3] - leaning[0], random[:3] - random[0])
+    plain = parts.part_logits(tokens, parts.lean_to_centre(torch.zeros_like(random), tokens, strength=5.0))
+    torch.testing.assert_close((plain[:, 0] - plain[:, -1]).std(), torch.tensor(5.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("tokens", "said"), [(torch.randn(2, 2, 5, 4), "3×3"), (torch.ones(2, 4, 5, 4), "alike")])
+def test_tokens_that_show_no_centre_are_refused(tokens: torch.Tensor, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parts.lean_to_centre(torch.zeros(2, 4), tokens)

@@ -1,6 +1,7 @@
 """Loaders of a table for training and evaluation."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -59,10 +60,10 @@ class ImageDataModule(LightningDataModule):
         )
         rank, world_size = self._process
         sampler = EpochSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
-        if (
-            self.trainer
-        ):  # Lightning sets the epoch too, but after the workers of a resumed run have begun to read ahead
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        if self.trainer:
+            # Lightning sets the epoch as well, but after the workers of a resumed run have begun to read ahead
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)
         alone = len(sampler) % self.batch_size == 1 and len(sampler) > self.batch_size
         return self._loader(dataset, sampler, self.batch_size, drop_last=alone)
 

@@ -89,7 +89,7 @@ class TrainingModule(LightningModule):
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         steps = math.ceil(batches / config.accumulate)
         optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": config.cosine}}
 
     def _report_unreadable(self, batch: Batch) -> None:
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)

@@ -27,7 +27,7 @@ def freeze_rest(model: nn.Module, groups: Sequence[ParameterGroup]) -> None:
 def make_optimizer(
     model: nn.Module, groups: Sequence[ParameterGroup], config: OptimizerConfig, steps_per_epoch: int
 ) -> tuple[AdamW, LambdaLR]:
-    """The optimizer and its schedule, stepped once an epoch."""
+    """The optimizer and its schedule, stepped as ``config.cosine`` says."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     scale = math.sqrt(config.batch_size * config.accumulate / REFERENCE_BATCH)
     decay = config.weight_decay * math.sqrt(1 / (steps_per_epoch * config.epochs))
@@ -43,7 +43,12 @@ def make_optimizer(
                 options[-1]["name"] = group.name if decayed else f"{group.name}_undecayed"
                 stages.append(group.stage)
     optimizer = AdamW(options, betas=(0.9, 0.999))
-    schedule = LambdaLR(optimizer, [partial(rate_factor, stage=stage, config=config) for stage in stages])
+    ticks = steps_per_epoch if config.cosine == "step" else 1
+
+    def factor(stage: Stage, tick: int) -> float:
+        return rate_factor(tick / ticks, stage, config)
+
+    schedule = LambdaLR(optimizer, [partial(factor, stage) for stage in stages])
     return optimizer, schedule
 
 
@@ -52,7 +57,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not any(part in UNDECAYED for part in name.split("."))
 
 
-def rate_factor(epoch: int, stage: Stage, config: OptimizerConfig) -> float:
+def rate_factor(epoch: float, stage: Stage, config: OptimizerConfig) -> float:
     """Cosine from 1 to 0 over the epochs in which a stage is trained, 0 outside them."""
     first = config.stage1_epochs if stage == 2 else 0
     last = config.stage1_epochs if stage == 1 and config.freeze_stage1 else config.epochs

@@ -1,15 +1,21 @@
-"""What a run settles before it starts: the splits, and what is done to an image."""
+"""What a run settles before it starts: the splits, what is done to an image, and where the prototypes begin."""
 
 from dataclasses import replace
 
+import torch
 from PIL import Image
 
 from ifam.config import TrainingConfig
+from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
+from ifam.device import arithmetic
 from ifam.errors import DataError
 from ifam.model.base import Classifier
+from ifam.model.parts import lean_to_centre
+from ifam.model.two_stage import IFAM
 
 XRAY_MEAN, XRAY_STD = 0.48865, 0.24621
+INITIAL_IMAGES = 96
 
 
 def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
@@ -53,3 +59,23 @@ def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
         return sizes.pop()
     side = sorted(min(size) for size in sizes)[len(sizes) // 2]
     return side, side
+
+
+@torch.no_grad()
+def initialise_prototypes(model: Classifier, table: ImageTable, config: TrainingConfig, device: torch.device) -> None:
+    """Turn random prototypes towards the centre of the training images, where the configuration asks for it."""
+    if config.model.prototype_init == "random" or not isinstance(model, IFAM):
+        return
+    samples = table.select("train").samples
+    some = replace(table, samples=samples[:: max(1, len(samples) // INITIAL_IMAGES)])
+    data = ImageDataModule(some, model.preprocessing, augmentation="none", batch_size=16, workers=0, seed=config.seed)
+    model.to(device)
+    tokens = []
+    for batch in data.loader("train"):
+        if len(batch):
+            with arithmetic(config.precision, device):
+                encoded = model.stage1(batch.images.to(device))
+            tokens.append(model.stage1.split(encoded, model.preprocessing.image_size)[1])
+    if not tokens:
+        raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
+    model.prototypes.copy_(lean_to_centre(model.prototypes, torch.cat(tokens)))

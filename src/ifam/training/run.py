@@ -29,7 +29,7 @@ from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.folder import CHECKPOINTS, CONFIG, LAST, METRICS, check_folder, how_to_go_on
 from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
-from ifam.training.prepare import fit_preprocessing, prepare_splits
+from ifam.training.prepare import fit_preprocessing, initialise_prototypes, prepare_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,8 @@ def train(
     method = make_method(config)
     model = method.build(table.class_names)
     fit_preprocessing(model, table, config)
+    if not resume:
+        initialise_prototypes(model, table, config, device)
     model.training_group_sizes = table.select("train").group_counts()
     data = ImageDataModule(
         table,

@@ -1,0 +1,191 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from generated import write_image
+from PIL import Image
+from torch import Tensor
+
+from ifam.data.images import open_image
+from ifam.data.transforms import test_transform as view_of
+from ifam.errors import DataError, UsageError
+from ifam.model.classifier import PlainClassifier
+from ifam.model.two_stage import IFAM
+from ifam.predict import PredictionRow, find_images, overlay_names, predict, writer
+
+
+@pytest.fixture
+def model(make_model: Any) -> IFAM:
+    return make_model(num_classes=2, class_names=["cat", "dog"])
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    """Seven photographs of noise, of several sizes."""
+    random = np.random.default_rng(1)
+    sizes = [(32, 32), (40, 64), (64, 40), (33, 32), (100, 90), (32, 50), (20, 24)]
+    return [
+        write_image(tmp_path / f"photographs/{number}.png", random.integers(0, 255, (*size, 3)))
+        for number, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 32])
+def test_one_row_for_each_file_in_order(model: IFAM, paths: list[Path], batch_size: int) -> None:
+    rows = list(predict(model, paths, batch_size=batch_size))
+    assert [row.path for row in rows] == [str(path) for path in paths]
+    view = view_of(model.preprocessing)
+    for row, path in zip(rows, paths, strict=True):
+        with torch.inference_mode():
+            out = model(view(open_image(path))[None])
+        probabilities = out.logits.softmax(1)[0]
+        assert row.label == ["cat", "dog"][int(probabilities.argmax())]
+        assert row.probability == pytest.approx(float(probabilities.max()), abs=1e-5)
+        assert (row.kept, row.parts) == (pytest.approx(out.kept.item()), out.parts[0].tolist())
+        assert (row.status, row.message) == ("ok" if row.kept else "no evidence", None)
+
+
+def test_statuses(model: IFAM, paths: list[Path]) -> None:
+    shares = sorted(row.kept for row in predict(model, paths) if row.kept is not None)
+    assert shares[0] < shares[-1]
+    for row in predict(model, paths, min_kept=shares[-1]):
+        assert row.kept is not None
+        abstained = row.kept < shares[-1]
+        assert (row.status == "abstained", row.label is None, row.probability is None) == (abstained,) * 3
+    for row in predict(model, paths, remove_parts=[0, 1, 2]):
+        assert (row.status, row.kept) == ("no evidence", 0)
+        assert row.label in ("cat", "dog")
+        assert {part for line in row.parts or [] for part in line} == {3}
+
+
+def test_an_unreadable_file_stands_in_its_place(model: IFAM, paths: list[Path]) -> None:
+    paths[1].write_bytes(b"not an image")
+    paths[4].unlink()
+    rows = list(predict(model, paths, batch_size=3))
+    assert [row.path for row in rows] == [str(path) for path in paths]
+    assert [number for number, row in enumerate(rows) if row.status == "unreadable"] == [1, 4]
+    for number in (1, 4):
+        assert str(paths[number]) in str(rows[number].message)
+        assert (rows[number].label, rows[number].kept, rows[number].parts) == (None, None, None)
+    only = list(predict(model, [paths[1]]))
+    assert [row.status for row in only] == ["unreadable"]
+
+
+def test_a_model_without_parts(make_vit: Any, paths: list[Path], tmp_path: Path) -> None:
+    model = PlainClassifier(make_vit(), 2)
+    rows = list(predict(model, paths))
+    assert {(row.status, row.kept, row.parts) for row in rows} == {("ok", None, None)}
+    for options in ({"min_kept": 0.5}, {"overlays": tmp_path}, {"remove_parts": [0]}, {"token_quantile": 0.9}):
+        with pytest.raises(UsageError):
+            next(predict(model, paths, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("min_kept", [-0.1, 1.1, float("nan")])
+def test_impossible_shares(model: IFAM, paths: list[Path], min_kept: float, refuses_line: Any) -> None:
+    with refuses_line("min_kept", "0 to 1", min_kept):
+        next(predict(model, paths, min_kept=min_kept))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rows_come_back_from_a_file(model: IFAM, paths: list[Path], tmp_path: Path, suffix: str) -> None:
+    paths[2].write_bytes(b"")
+    rows = list(predict(model, paths, min_kept=0.2))
+    path = tmp_path / f"new/predictions{suffix}"
+    with writer(path) as write:
+        for row in rows:
+            write(row)
+        assert not path.exists()  # whole or not at all
+    if suffix == ".jsonl":
+        values = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        values = pyarrow.parquet.read_table(path).to_pylist()
+    approximately = [
+        row if row.probability is None else {**vars(row), "probability": pytest.approx(row.probability)} for row in rows
+    ]
+    for value, row in zip(values, approximately, strict=True):
+        expected = row if isinstance(row, dict) else vars(row)
+        kept = expected["kept"]
+        assert value == {**expected, "kept": None if kept is None else pytest.approx(kept)}
+
+
+def test_many_rows(tmp_path: Path) -> None:
+    path = tmp_path / "many.parquet"
+    with writer(path) as write:
+        for number in range(2100):
+            write(PredictionRow(path=str(number), status="ok", label="a", probability=1, kept=1, parts=[[0]]))
+    table = pyarrow.parquet.read_table(path)
+    assert table["path"].to_pylist() == [str(number) for number in range(2100)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_interrupted_file_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    row = PredictionRow(path="a", status="ok", label="a", probability=1, kept=1, parts=[[0]])
+    with pytest.raises(KeyboardInterrupt), writer(tmp_path / f"predictions{suffix}") as write:
+        write(row)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files(tmp_path: Path, refuses_line: Any) -> None:
+    with refuses_line(".parquet or .jsonl", "predictions.csv"):
+        writer(tmp_path / "predictions.csv")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/predictions.jsonl", tmp_path / "folder.jsonl"):
+        (tmp_path / "folder.jsonl").mkdir(exist_ok=True)
+        with refuses_line(path.parent if path.parent != tmp_path else path), writer(path):
+            pass
+
+
+def test_overlays_are_named_after_the_files(model: IFAM, paths: list[Path], tmp_path: Path) -> None:
+    twin = write_image(tmp_path / "photographs/more/0.png", np.zeros((32, 32, 3)))
+    paths[3].write_bytes(b"not an image")
+    list(predict(model, [*paths, twin], overlays=tmp_path / "pictures", batch_size=3))
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert names == {"0.png.png", "more_0.png.png", "1.png", "2.png", "4.png", "5.png", "6.png"}
+    with Image.open(tmp_path / "pictures/1.png") as picture:
+        assert picture.size == (32, 32)
+
+
+def test_overlay_names() -> None:
+    assert overlay_names([]) == []
+    assert overlay_names([Path("a/1.jpg"), Path("b/2.jpg")]) == ["1.png", "2.png"]
+    assert overlay_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")]) == ["1.jpg.png", "1.png.png", "2.png"]
+    deep = [Path("data/x/b/c/1.jpg"), Path("data/y/b/c/1.jpg"), Path("data/y/2.jpg").absolute()]
+    assert overlay_names(deep) == ["x_b_c_1.jpg.png", "y_b_c_1.jpg.png", "2.png"]
+    many = [Path(f"{folder}/{number}.jpg") for folder in "ab" for number in range(20_000)]
+    assert len(set(overlay_names(many))) == 40_000
+
+
+def test_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
+    for name in ("b/2.png", "b/1.JPG", "b/deep/3.webp", "b/notes.txt", "b/.hidden.png", "b/.cache/4.png", "a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    inside = [Path("b/1.JPG"), Path("b/2.png"), Path("b/deep/3.webp")]
+    assert find_images(["b"]) == inside
+    assert find_images(["b/*.png", "a.png"]) == [Path("b/2.png"), Path("a.png")]
+    assert find_images(["**/*.png"]) == [Path("a.png"), Path("b/2.png")]
+    assert find_images(["b/2.png", "b", "b/2.png"]) == [Path("b/2.png"), Path("b/1.JPG"), Path("b/deep/3.webp")]
+    (tmp_path / "[1].png").touch()
+    assert find_images(["[1].png"]) == [Path("[1].png")]
+    for pattern in ("c", "c/*.png", "b/*.gif"):
+        with refuses_line(pattern, "found none", error=DataError):
+            find_images([pattern])
+    (tmp_path / "empty").mkdir()
+    with refuses_line("empty", "found none", error=DataError):
+        find_images(["empty"])
+
+
+def test_images_are_never_held_all_at_once(model: IFAM, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[Tensor] = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda images, **rest: (batches.append(images), forward(images, **rest))[1])
+    rows = predict(model, paths, batch_size=2)
+    next(rows)
+    assert len(batches) == 1
+    assert len(list(rows)) == 6
+    assert [len(batch) for batch in batches] == [2, 2, 2, 1]

@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from generated import tiny_config
+
+from ifam.config import OptimizerConfig
+from ifam.data.table import ImageTable
+from ifam.model.parts import lean_to_centre
+from ifam.training.methods import TwoStage
+from ifam.training.optim import make_optimizer
+from ifam.training.prepare import fit_preprocessing, initialise_prototypes
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("init", ["random", "centre"])
+def test_prototypes_lean_to_the_centre_of_training_images_where_asked(init: str, scenes: ImageTable) -> None:
+    config = tiny_config(model__prototype_init=init)
+    model = TwoStage(config).build(scenes.class_names)
+    fit_preprocessing(model, scenes, config)
+    before = model.prototypes.detach().clone()
+    initialise_prototypes(model, scenes, config, CPU)
+    assert torch.equal(model.prototypes, before) == (init == "random")
+    if init == "centre":
+        shift = model.prototypes - before
+        torch.testing.assert_close(shift[0], shift[1])  # all foreground parts alike, the background the other way
+        assert torch.nn.functional.cosine_similarity(shift[0], shift[-1], dim=0).abs() > 0.999
+        train_only = replace(scenes, samples=scenes.select("train").samples)
+        with torch.no_grad():
+            model.prototypes.copy_(before)
+        initialise_prototypes(model, train_only, config, CPU)
+        torch.testing.assert_close(model.prototypes - before, shift)
+        assert lean_to_centre(before, torch.randn(1, 3, 3, 64)).shape == before.shape
+
+
+def test_rates_may_fall_after_every_step() -> None:
+    config = OptimizerConfig(epochs=4, stage1_epochs=2, freeze_stage1=True, cosine="step")
+    method = TwoStage(replace(tiny_config(), optimizer=config))
+    model = method.build(("a", "b"))
+    optimizer, schedule = make_optimizer(model, method.groups(model), config, steps_per_epoch=5)
+    rates: dict[str, list[float]] = {"prototypes_undecayed": [], "stage2_heads": []}
+    for _ in range(20):
+        for group in optimizer.param_groups:
+            if group["name"] in rates:
+                rates[group["name"]].append(group["lr"] / group["initial_lr"])
+        optimizer.step()
+        schedule.step()
+    falling = [0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 10)).item()) for step in range(10)]
+    assert rates["prototypes_undecayed"] == pytest.approx(falling + [0.0] * 10, abs=1e-6)
+    assert rates["stage2_heads"] == pytest.approx([0.0] * 10 + falling, abs=1e-6)
