@@ -20,7 +20,7 @@ Settings = dict[str, Any]
 # method: the settings tried, as changes to the recipe "staged"
 RATES: list[Settings] = [
     {"optimizer.lr_stage2": 1e-6, "optimizer.lr_heads": 1e-2},
-    {"optimizer.lr_stage2": 1e-6, "optimizer.lr_heads": 1e-3},
+    {"optimizer.lr_stage2": 5e-6, "optimizer.lr_heads": 1e-2},
     {"optimizer.lr_stage2": 2e-5, "optimizer.lr_heads": 1e-2},
 ]
 FROZEN: list[Settings] = [

@@ -15,7 +15,7 @@ import torch
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
-from ifam.device import resolve_precision
+from ifam.device import pick_device, resolve_precision
 from ifam.evaluate import evaluate
 from ifam.files import write_text
 from ifam.storage import load
@@ -55,7 +55,9 @@ def test_once(config: TrainingConfig, data: Path, folder: Path) -> dict[str, Any
     trained = run_once(config, data, folder)
 
     def work() -> dict[str, Any]:
-        return evaluate(load(folder), read_table(data), precision=config.precision).to_dict()
+        return evaluate(
+            load(folder), read_table(data), precision=config.precision, device=pick_device(config.device)
+        ).to_dict()
 
     return trained | {"test": _once(folder / "test.json", work)}
 

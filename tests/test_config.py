@@ -21,6 +21,7 @@ PAPER = {
         "part_dropout": 0.3,
         "stage2_part_dropout": 0.3,
         "temperature": 1.0,
+        "prototype_init": "random",
     },
     "losses": {
         "stage2": 1.0,
@@ -43,6 +44,7 @@ PAPER = {
         "lr_stage2": 1e-6,
         "weight_decay": 0.05,
         "gradient_clip": 2.0,
+        "cosine": "epoch",
         "stage1_epochs": 0,
         "freeze_stage1": False,
     },

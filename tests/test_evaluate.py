@@ -58,9 +58,7 @@ def write_outcomes(root: Path, outcomes: Mapping[str, tuple[int, int]] = OUTCOME
 def test_the_numbers_by_hand(model: PlainClassifier, tmp_path: Path, batch_size: int) -> None:
     progress: list[tuple[int, int]] = []
     report = progress.append
-    result = evaluate(
-        model, write_outcomes(tmp_path), batch_size=batch_size, progress=lambda *counts: report(counts)
-    )
+    result = evaluate(model, write_outcomes(tmp_path), batch_size=batch_size, progress=lambda *counts: report(counts))
     assert result.num_samples == 11
     assert progress[-1] == (11, 11)
     assert result.accuracy == pytest.approx(7 / 11)
@@ -236,9 +234,7 @@ def test_keypoints_that_a_line_predicts(spot_model: IFAM, tmp_path: Path, shift:
     assert result.keypoint_count == 15
     assert (result.num_samples, result.mean_kept) == (16, pytest.approx(1 / 16))
     assert result.foreground_iou == pytest.approx(upsampled_iou())
-    unseen = replace(
-        table, samples=tuple(replace(s, keypoints={}) if s.split == "train" else s for s in table.samples)
-    )
+    unseen = replace(table, samples=tuple(replace(s, keypoints={}) if s.split == "train" else s for s in table.samples))
     assert evaluate(spot_model, unseen).keypoint_error is None
     alone = evaluate(spot_model, table.select("test"))
     assert (alone.keypoint_error, alone.accuracy) == (None, result.accuracy)

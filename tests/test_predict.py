@@ -124,9 +124,14 @@ def test_many_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_an_interrupted_file_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     row = PredictionRow(path="a", status="ok", label="a", probability=1, kept=1, parts=[[0]])
-    with pytest.raises(KeyboardInterrupt), writer(tmp_path / f"predictions{suffix}") as write:
-        write(row)
-        raise KeyboardInterrupt
+
+    def stop_after_a_row() -> None:
+        with writer(tmp_path / f"predictions{suffix}") as write:
+            write(row)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_after_a_row()
     assert list(tmp_path.iterdir()) == []
 
 

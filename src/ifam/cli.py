@@ -195,6 +195,12 @@ def _resources(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, default=32, metavar="N")
     command.add_argument("--workers", type=int, default=0, metavar="N", help="loader processes")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps (default auto)")
+    command.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="32-true",
+        help="auto: bfloat16 where fast (default 32-true)",
+    )
 
 
 def _version() -> str:

@@ -6,14 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifam.console import print_evaluation, print_row, show_progress
 from ifam.device import pick_device
 from ifam.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
     from ifam.data.table import ImageTable
-    from ifam.evaluate import Evaluation
-    from ifam.predict import PredictionRow
 
 
 def demo(options: Namespace) -> None:
@@ -58,16 +57,18 @@ def train(options: Namespace) -> None:
 
 
 def training_config(options: Namespace) -> "TrainingConfig":
-    """Recipe, file or resumed run, then flags, then ``--set``."""
+    """Recipe, file or, where neither is named, the run to resume; then flags, then ``--set``."""
     import yaml
 
     from ifam import config as configuration
     from ifam.recipes import DEFAULT, recipe
 
-    if options.config is not None or options.resume:
-        if options.recipe is not None:
-            raise UsageError("recipe: expected either --recipe or --config/--resume, got both")
-        base = configuration.read(options.config or _resumed_config(options.out))
+    if options.config is not None and options.recipe is not None:
+        raise UsageError("recipe: expected either --recipe or --config, got both")
+    if options.config is not None:
+        base = configuration.read(options.config)
+    elif options.resume and options.recipe is None:
+        base = configuration.read(_resumed_config(options.out))
     else:
         base = recipe(options.recipe or DEFAULT, options.method or "ifam", options.epochs)
     flags = {
@@ -121,41 +122,13 @@ def evaluate(options: Namespace) -> None:
         batch_size=options.batch_size,
         workers=options.workers,
         device=pick_device(options.device),
+        precision=options.precision,
         skip_unreadable=options.skip_unreadable,
         progress=show_progress("evaluating"),
     )
     if options.json is not None:
         write_text(options.json, json.dumps(result.to_dict(), indent=1) + "\n")
     print_evaluation(result)
-
-
-def print_evaluation(result: "Evaluation") -> None:
-    """The numbers as a table, groups last."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{result.split}: {result.num_samples} images", title_justify="left")
-    table.add_column("measure")
-    table.add_column("value", justify="right")
-    labels = {
-        "accuracy": "accuracy (every image alike)",
-        "average_accuracy": "average accuracy (by training group sizes)",
-        "worst_group_accuracy": "worst-group accuracy",
-        "auc": "AUC",
-        "mean_kept": "share of the image seen by stage 2",
-        "no_evidence": "images with no evidence",
-        "foreground_iou": "foreground IoU (pooled)",
-        "foreground_iou_per_image": "foreground IoU (mean over images)",
-        "keypoint_error": "keypoint error (share of the box or image)",
-    }
-    numbers = result.numbers()
-    for name, label in labels.items():
-        if name in numbers:
-            table.add_row(label, str(numbers[name]) if name == "no_evidence" else f"{numbers[name]:.3f}")
-    for name, group in result.groups.items():
-        accuracy = "no images" if group.accuracy is None else f"{group.accuracy:.3f}"
-        table.add_row(f"group {name} ({group.count})", accuracy)
-    Console().print(table)
 
 
 def calibrate(options: Namespace) -> None:
@@ -175,6 +148,7 @@ def calibrate(options: Namespace) -> None:
         batch_size=options.batch_size,
         workers=options.workers,
         device=pick_device(options.device),
+        precision=options.precision,
     )
     save_model(model, Path(options.run_folder))
     for quantile, values in thresholds.items():
@@ -203,6 +177,7 @@ def predict(options: Namespace) -> None:
             batch_size=options.batch_size,
             workers=options.workers,
             device=pick_device(options.device),
+            precision=options.precision,
         )
         progress = show_progress("predicting")
         for done, row in enumerate(rows, start=1):
@@ -218,14 +193,6 @@ def predict(options: Namespace) -> None:
         raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")
 
 
-def print_row(row: "PredictionRow") -> None:
-    """One line for one file."""
-    answer = "-" if row.label is None else f"{row.label} ({row.probability:.2f})"
-    kept = "" if row.kept is None else f", {row.kept:.0%} of the image seen"
-    note = "" if row.status == "ok" else f" [{row.status}]"
-    print(f"{row.path}: {answer}{kept}{note}")
-
-
 def import_reference(options: Namespace) -> None:
     """``ifam import``."""
     from ifam.model.reference import load_reference
@@ -238,25 +205,3 @@ def import_reference(options: Namespace) -> None:
         model.class_names = list(options.class_names)
     save_model(model, options.out)
     print(f"{options.out}: {model.num_parts} parts, {model.num_classes} classes")
-
-
-def show_progress(what: str) -> Any:
-    """A function of (done, total) that draws a bar with images per second and the time left, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f} images/s, left"),
-        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    task = bar.add_task(what, total=None, rate=0.0)
-
-    def show(done: int, total: int) -> None:
-        if not bar.live.is_started:
-            bar.start()
-        bar.update(task, completed=done, total=total, rate=bar.tasks[0].speed or 0.0)
-        if done >= total:
-            bar.stop()
-
-    return show

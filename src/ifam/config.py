@@ -91,7 +91,7 @@ class OptimizerConfig:
     stage1_epochs: int = 0
     """first epochs in which stage 1 is trained alone"""
     freeze_stage1: bool = False
-    """after those epochs, train stage 2 inside masks that no longer change"""
+    """after those epochs, train stage 2 alone; its masks still have noise and part dropout"""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):

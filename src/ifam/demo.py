@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ifam.commands import print_evaluation, show_progress
 from ifam.config import ModelConfig, OptimizerConfig, TrainingConfig
+from ifam.console import print_evaluation, show_progress
 from ifam.files import replacing
 
 SIZE = 160

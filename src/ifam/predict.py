@@ -12,10 +12,12 @@ from typing import IO, Any
 
 import torch
 
+from ifam.config import Precision
 from ifam.data.batch import Batch
 from ifam.data.folders import images_below
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable, Sample
+from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
@@ -78,6 +80,7 @@ def predict(
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
+    precision: Precision = "32-true",
 ) -> Iterator[PredictionRow]:
     """One row per file, in order; memory does not grow with the number of files.
 
@@ -101,7 +104,8 @@ def predict(
     for batch in data.loader("test"):
         rows = {image.index: _unreadable(paths[image.index], image.message) for image in batch.unreadable}
         if len(batch):
-            output = model(batch.images.to(device), **interventions)
+            with arithmetic(precision, torch.device(device)):
+                output = model(batch.images.to(device), **interventions)
             rows |= dict(zip(batch.indices.tolist(), _rows(model, output, batch, paths, min_kept), strict=True))
             if overlays is not None and isinstance(model, IFAM):
                 _draw(model, output, batch, [overlays / names[index] for index in batch.indices.tolist()])

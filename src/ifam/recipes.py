@@ -7,8 +7,8 @@ from ifam.errors import UsageError
 
 
 def paper(method: MethodName, epochs: int = 90) -> TrainingConfig:
-    """The published recipe: 90 epochs, both stages together, stage 2 at 1e-6."""
-    return TrainingConfig(method=method, optimizer=OptimizerConfig(epochs=epochs))
+    """The published recipe: 518 pixels, 90 epochs, both stages together, stage 2 at 1e-6."""
+    return TrainingConfig(method=method, model=ModelConfig(image_size=518), optimizer=OptimizerConfig(epochs=epochs))
 
 
 def staged(method: MethodName, epochs: int = 4) -> TrainingConfig:
@@ -25,6 +25,7 @@ def staged(method: MethodName, epochs: int = 4) -> TrainingConfig:
             stage1_epochs=stage1_epochs,
             freeze_stage1=stage1_epochs > 0,
         ),
+        augmentation="light",
         precision="auto",
     )
 

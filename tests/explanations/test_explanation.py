@@ -62,7 +62,7 @@ def test_a_photograph_that_lies_on_its_side(model: IFAM, pixels: NDArray[np.uint
 
 def test_what_the_model_says(model: IFAM, pixels: NDArray[np.uint8]) -> None:
     explanation = ifam.explain(model, pixels)
-    view = view_of(model.preprocessing)(pixels)[None]
+    view = view_of(model.preprocessing)(Image.fromarray(pixels))[None]
     with torch.inference_mode():
         out = model(view)
     assert explanation.probabilities == pytest.approx(out.logits.softmax(1)[0].numpy(), abs=1e-6)
@@ -101,7 +101,7 @@ def test_removal_adds_up_and_reuses_stage_1(
     assert calls == [1]
     assert (step.removed_parts, step.token_quantile) == ((0, 2), 0.5)  # nothing comes back
     assert (whole.removed_parts, whole.token_quantile) == ((), None)
-    view = view_of(model.preprocessing)(pixels)[None]
+    view = view_of(model.preprocessing)(Image.fromarray(pixels))[None]
     with torch.inference_mode():
         out = model(view, remove_parts=[0, 2], token_quantile=0.5)
     assert np.array_equal(step.parts, out.parts[0].numpy())

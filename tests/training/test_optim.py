@@ -7,7 +7,7 @@ import torch
 from generated import tiny_config
 from torch import Tensor, nn
 
-from ifam.config import OptimizerConfig, TrainingConfig
+from ifam.config import ModelConfig, OptimizerConfig, TrainingConfig
 from ifam.data.table import ImageTable
 from ifam.model.two_stage import IFAM
 from ifam.recipes import recipe
@@ -145,7 +145,7 @@ def test_the_staged_recipe_fits_any_number_of_epochs() -> None:
         assert 0 < optimizer.stage1_epochs < epochs
         assert optimizer.freeze_stage1
     assert recipe("staged", "erm", 8).optimizer.stage1_epochs == 0
-    assert recipe("paper", "ifam") == TrainingConfig()
+    assert recipe("paper", "ifam") == TrainingConfig(model=ModelConfig(image_size=518))
 
 
 Snapshots = list[dict[str, Tensor]]

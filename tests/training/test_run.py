@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from generated import tiny_config, write_scenes
+from generated import tiny_config, write_image, write_scenes
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,15 +19,23 @@ from ifam.errors import CheckpointError, DataError, TrainingError, UsageError
 from ifam.evaluate import evaluate
 from ifam.losses import functional
 from ifam.predict import predict
+from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
+from ifam.training.prepare import fit_preprocessing
 from ifam.training.run import TrainingResult, train
 
 FILES = {"config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "checkpoints/last.ckpt"}
 METHODS: dict[str, dict[str, Any]] = {
     "ifam, cut": {},
     "ifam, exact": {"model__mask_gradient": "exact"},
+    "ifam, bounded": {"model__mask_gradient": "bounded"},
     "ifam, soft": {"model__soft_masks": True},
-    "ifam, staged": {"optimizer__stage1_epochs": 1, "optimizer__freeze_stage1": True},
+    "ifam, staged": {
+        "model__prototype_init": "centre",
+        "optimizer__cosine": "step",
+        "optimizer__stage1_epochs": 1,
+        "optimizer__freeze_stage1": True,
+    },
     "pdiscoformer": {"method": "pdiscoformer"},
     "erm": {"method": "erm"},
 }
@@ -140,11 +148,15 @@ def test_an_unreadable_image_stops_the_run_or_is_named(
     assert capsys.readouterr().err.count(f"left out: {damaged}") == 1
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "workers": 2}], ids=["plain", "averaged, two workers"])
+@pytest.mark.parametrize(
+    "changes",
+    [METHODS["ifam, staged"], {"ema": 0.9, "workers": 2, "optimizer__accumulate": 2}],
+    ids=["staged", "averaged, two workers"],
+)
 def test_a_resumed_run_repeats_a_straight_one(
     changes: dict[str, Any], scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_config(optimizer__epochs=4, optimizer__stage1_epochs=1, **changes)
+    config = tiny_config(optimizer__epochs=4, **changes)
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     expected = run(config, scenes, straight)
     with monkeypatch.context() as patch:
@@ -247,14 +259,7 @@ def test_no_training_split(scenes: ImageTable, tmp_path: Path, refuses_line: Any
         ([(5, 200)], (16, 160)),
     ],
 )
-def test_image_size_follows_the_data(
-    sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path
-) -> None:
-    from generated import write_image
-
-    from ifam.training.methods import make_method
-    from ifam.training.prepare import fit_preprocessing
-
+def test_image_size_follows_the_data(sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path) -> None:
     for name in ("a", "b"):
         for number, (height, width) in enumerate(sizes):
             write_image(tmp_path / f"train/{name}/{number}.png", torch.zeros(height, width, 3))

@@ -1,0 +1,67 @@
+"""What the commands show: tables, lines and progress bars."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ifam.evaluate import Evaluation
+    from ifam.predict import PredictionRow
+
+
+def print_evaluation(result: "Evaluation") -> None:
+    """The numbers as a table, groups last."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{result.split}: {result.num_samples} images", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    labels = {
+        "accuracy": "accuracy (every image alike)",
+        "average_accuracy": "average accuracy (by training group sizes)",
+        "worst_group_accuracy": "worst-group accuracy",
+        "auc": "AUC",
+        "mean_kept": "share of the image seen by stage 2",
+        "no_evidence": "images with no evidence",
+        "foreground_iou": "foreground IoU (pooled)",
+        "foreground_iou_per_image": "foreground IoU (mean over images)",
+        "keypoint_error": "keypoint error (share of the box or image)",
+    }
+    numbers = result.numbers()
+    for name, label in labels.items():
+        if name in numbers:
+            table.add_row(label, str(numbers[name]) if name == "no_evidence" else f"{numbers[name]:.3f}")
+    for name, group in result.groups.items():
+        accuracy = "no images" if group.accuracy is None else f"{group.accuracy:.3f}"
+        table.add_row(escape(f"group {name} ({group.count})"), accuracy)
+    Console().print(table)
+
+
+def print_row(row: "PredictionRow") -> None:
+    """One line for one file."""
+    answer = "-" if row.label is None else f"{row.label} ({row.probability:.2f})"
+    kept = "" if row.kept is None else f", {row.kept:.0%} of the image seen"
+    note = "" if row.status == "ok" else f" [{row.status}]"
+    print(f"{row.path}: {answer}{kept}{note}")
+
+
+def show_progress(what: str) -> Any:
+    """A function of (done, total) that draws a bar with images per second and the time left, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f} images/s, left"),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task(what, total=None, rate=0.0)
+
+    def show(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total, rate=bar.tasks[0].speed or 0.0)
+        if done >= total:
+            bar.stop()
+
+    return show
