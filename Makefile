@@ -13,6 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: env
+	rm -rf runs/demo
 	$(BIN)/ifam demo --out runs/demo
 
 lint: env

@@ -20,7 +20,6 @@ Settings = dict[str, Any]
 # method: the settings tried, as changes to the recipe "staged"
 RATES: list[Settings] = [
     {"optimizer.lr_stage2": 1e-6, "optimizer.lr_heads": 1e-2},
-    {"optimizer.lr_stage2": 5e-6, "optimizer.lr_heads": 1e-2},
     {"optimizer.lr_stage2": 2e-5, "optimizer.lr_heads": 1e-2},
 ]
 FROZEN: list[Settings] = [
@@ -28,7 +27,7 @@ FROZEN: list[Settings] = [
     {"optimizer.lr_stage2": 0.0, "optimizer.lr_heads": 1e-3},
 ]
 HEADS: list[Settings] = [{"optimizer.lr_heads": 1e-2}, {"optimizer.lr_heads": 1e-3}]
-GRIDS = {"ifam": RATES, "erm": RATES, "pdiscoformer": HEADS, "linear_probe": FROZEN}
+GRIDS = {"ifam": RATES, "erm": RATES, "linear_probe": FROZEN, "pdiscoformer": HEADS}
 
 
 def make_config(method: str, setting: Settings, backbone: str, seed: int) -> TrainingConfig:
