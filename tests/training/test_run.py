@@ -110,6 +110,28 @@ def test_the_terms_of_each_stage_are_logged_when_it_is_trained(scenes: ImageTabl
     }  # fmt: skip
 
 
+def test_an_epoch_of_stage_1_alone_is_scored_by_stage_1_and_says_so(
+    scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[Tensor] = []
+    score_epoch = TrainingModule.score_epoch
+
+    def spy(module: TrainingModule) -> None:
+        score_epoch(module)
+        heads.append(module._records["margin"])
+        images = torch.stack([module.trainer.datamodule.val_dataloader().dataset[index].image for index in range(4)])
+        with torch.inference_mode():
+            out = module.model(images)
+        wanted = out.stage1_logits if len(heads) == 1 else out.logits
+        torch.testing.assert_close(heads[-1], wanted[:, 1] - wanted[:, 0])
+
+    monkeypatch.setattr(TrainingModule, "score_epoch", spy)
+    lines: list[str] = []
+    train(tiny_config(**METHODS["ifam, staged"]), scenes, tmp_path / "run", say=lines.append)
+    assert len(heads) == 2
+    assert ["(stage 1 alone)" in line for line in lines] == [True, False]
+
+
 def test_the_averaged_weights_are_scored_and_kept(scenes: ImageTable, tmp_path: Path) -> None:
     run(tiny_config(ema=0.5, optimizer__epochs=1), scenes, tmp_path / "run")
     saved, last = load_file(tmp_path / "run/model.safetensors"), checkpoint(tmp_path / "run")

@@ -113,7 +113,8 @@ class ProgressBar(Callback):
         score = getattr(module, "score", None)
         text = "" if score is None else describe_score(score.numbers())
         loss = trainer.callback_metrics.get("train/loss")
-        self.say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {float(loss or 0):.3f}{text}")
+        alone = "" if module.fully_trained else " (stage 1 alone)"
+        self.say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{alone}: loss {float(loss or 0):.3f}{text}")
 
     def on_exception(self, trainer: Trainer, module: Any, exception: BaseException) -> None:
         """Give the terminal back."""

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ifam.evaluate import Score, record, summarise
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
+from ifam.output import Output, Prediction
 from ifam.training.methods import Method
 from ifam.training.optim import freeze_rest, make_optimizer
 
@@ -54,10 +56,13 @@ class TrainingModule(LightningModule):
         self._records = Accumulator()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keep what the score needs of each image."""
+        """Keep what the score needs of each image: of stage 1 while it is trained alone."""
         self._report_unreadable(batch)
         if len(batch):
-            self._records.update(**record(self.model(batch.images), batch))
+            output: Prediction = self.model(batch.images)
+            if isinstance(output, Output) and not self.fully_trained:  # stage 2 has not begun
+                output = replace(output, logits=output.stage1_logits)
+            self._records.update(**record(output, batch))
 
     def score_epoch(self) -> None:
         """Score the whole split, while the weights that were validated are in place."""
