@@ -152,7 +152,7 @@ def test_overlays_are_named_after_the_files(model: IFAM, paths: list[Path], tmp_
     names = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert names == {"0.png.png", "more_0.png.png", "1.png", "2.png", "4.png", "5.png", "6.png"}
     with Image.open(tmp_path / "pictures/1.png") as picture:
-        assert picture.size == (32, 32)
+        assert picture.size == (480, 480)  # 32 pixels, enlarged by a whole number
 
 
 def test_overlay_names() -> None:
@@ -194,3 +194,11 @@ def test_images_are_never_held_all_at_once(model: IFAM, paths: list[Path], monke
     assert len(batches) == 1
     assert len(list(rows)) == 6
     assert [len(batch) for batch in batches] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("options", [{"soft_masks": True}, {"second_stage": False}])
+def test_no_share_is_claimed_for_predictions_that_see_more(make_model: Any, paths: list[Path], options: Any) -> None:
+    model = make_model(num_classes=2, **options)
+    assert [row.kept for row in predict(model, paths)] == [None] * len(paths)
+    with pytest.raises(UsageError, match="min-kept"):
+        list(predict(model, paths, min_kept=0.1))

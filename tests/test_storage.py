@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import nn
 
+import ifam
 from ifam import storage
 from ifam.errors import CheckpointError
 from ifam.model import build
@@ -220,3 +221,11 @@ def test_a_model_from_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     batch = images()
     assert torch.equal(load("hf:someone/birds")(batch).logits, load(saved)(batch).logits)
+
+
+def test_saved_models_can_be_read_by_whoever_reads_other_files(make_model: Any, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    ifam.save(make_model(), tmp_path / "model")
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "other").stat().st_mode}
+    assert ifam.load(tmp_path / "model").num_parts == make_model().num_parts

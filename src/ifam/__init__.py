@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ifam.model.two_stage import IFAM
     from ifam.output import Output
     from ifam.preprocessing import Preprocessing
-    from ifam.storage import load
+    from ifam.storage import load, save
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _HOMES = {
     "IFAM": "ifam.model.two_stage",
     "PlainClassifier": "ifam.model.classifier",
     "load": "ifam.storage",
+    "save": "ifam.storage",
     "load_reference": "ifam.model.reference",
     "explain": "ifam.explanations.explanation",
     "Explanation": "ifam.explanations.explanation",
@@ -40,6 +41,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - the model first
     "IFAM",
     "load",
+    "save",
     "load_reference",
     "explain",
     "Output",

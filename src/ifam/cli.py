@@ -1,6 +1,7 @@
 """The command line: arguments in, one line of error out."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,19 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors as one line and exit status 2."""
+    """Errors as one line and exit status 2; no abbreviations, which a new option could make ambiguous."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        """Refuse what is unknown here, where the command is known, and not at the end."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            nearest = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
+            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
@@ -75,7 +88,7 @@ def _demo(subparsers: Any) -> None:
         subparsers, "demo", commands.demo, "train on a small generated data set, offline", "ifam demo --out demo"
     )
     command.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default demo)")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of data and training (default 0)")
 
 
 def _doctor(subparsers: Any) -> None:
@@ -100,25 +113,31 @@ def _train(subparsers: Any) -> None:
     command.add_argument("data", type=Path, metavar="DATA", help="folder, .csv or .parquet; see ifam doctor")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     command.add_argument("--recipe", choices=list(RECIPES), help=f"configuration to start from (default {DEFAULT})")
-    command.add_argument("--method", choices=get_args(MethodName), help="default ifam")
+    command.add_argument("--method", choices=get_args(MethodName), help="what to train (default ifam)")
     command.add_argument(
         "--backbone", metavar="NAME|PATH", help="timm model name, or a .safetensors file that names one"
     )
     command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
     command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
-    command.add_argument("--epochs", type=int, metavar="N")
-    command.add_argument("--batch-size", type=int, metavar="N")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the training images (default: the recipe's)"
+    )
+    command.add_argument("--batch-size", type=int, metavar="N", help="images per batch (default: the recipe's)")
     command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
     command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
-    command.add_argument("--precision", metavar="P", help=f"auto, {', '.join(get_args(Precision))} (default auto)")
+    command.add_argument(
+        "--precision", choices=get_args(Precision), help="auto: bfloat16 where fast (default: the recipe's)"
+    )
     command.add_argument("--workers", type=int, metavar="N", help="loader processes")
-    command.add_argument("--seed", type=int, metavar="N")
+    command.add_argument("--seed", type=int, metavar="N", help="of splits, weights and views (default 0)")
     command.add_argument(
         "--mask-gradient", choices=get_args(MaskGradient), help="gradient of the stage-2 loss into stage 1"
     )
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. losses.entropy=0.5")
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file to start from instead of a recipe")
-    command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
+    command.add_argument(
+        "--skip-unreadable", action="store_true", default=None, help="go on without images that cannot be read"
+    )
     command.add_argument("--logger", choices=("tensorboard", "wandb"), help="write there too (needs the extra)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of RUN")
 
@@ -192,7 +211,7 @@ def _interventions(command: argparse.ArgumentParser) -> None:
 
 
 def _resources(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--batch-size", type=int, default=32, metavar="N")
+    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default 32)")
     command.add_argument("--workers", type=int, default=0, metavar="N", help="loader processes")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps (default auto)")
     command.add_argument(

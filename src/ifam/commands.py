@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from ifam.config import TrainingConfig
     from ifam.data.table import ImageTable
 
+FLAGS = {
+    "method": "method",
+    "model.backbone": "backbone",
+    "model.num_parts": "num_parts",
+    "model.image_size": "image_size",
+    "model.mask_gradient": "mask_gradient",
+    "optimizer.epochs": "epochs",
+    "optimizer.batch_size": "batch_size",
+    "optimizer.lr_stage2": "lr",
+    "device": "device",
+    "precision": "precision",
+    "workers": "workers",
+    "seed": "seed",
+    "skip_unreadable": "skip_unreadable",
+}
+"""settings that ``ifam train`` has an option of their own for"""
+
 
 def demo(options: Namespace) -> None:
     """``ifam demo``."""
@@ -41,8 +58,19 @@ def read_data(options: Namespace) -> "ImageTable":
     from ifam.data.read import read_table
     from ifam.storage import SPLITS
 
-    table, splits = read_table(options.data), Path(options.run_folder) / SPLITS
-    return table.with_known_splits(json.loads(splits.read_text(encoding="utf-8"))) if splits.is_file() else table
+    table, path = read_table(options.data), Path(options.run_folder) / SPLITS
+    if not path.is_file():
+        return table
+    splits = json.loads(path.read_text(encoding="utf-8"))
+    known = table.with_known_splits(splits)
+    new = sum(sample.split is None and sample.name not in splits for sample in table.samples)
+    gone = len(splits.keys() - {sample.name for sample in table.samples})
+    if known is not table and (new or gone):
+        print(
+            f"{new} images are new since the training: counted as test; {gone} of the training's are gone",
+            file=sys.stderr,
+        )
+    return known
 
 
 def train(options: Namespace) -> None:
@@ -58,36 +86,42 @@ def train(options: Namespace) -> None:
 
 def training_config(options: Namespace) -> "TrainingConfig":
     """Recipe, file or, where neither is named, the run to resume; then flags, then ``--set``."""
-    import yaml
+    from ifam import config as configuration
 
+    changes = {name: getattr(options, flag) for name, flag in FLAGS.items() if getattr(options, flag) is not None}
+    given = {name: f"--{FLAGS[name].replace('_', '-')} ({name})" for name in changes}
+    settings = _settings(options.set)
+    try:
+        return configuration.override(_base_config(options, changes | settings), changes | settings)
+    except UsageError as error:
+        name, colon, rest = str(error).partition(":")
+        if name in settings or name not in given:
+            raise
+        raise UsageError(given[name] + colon + rest) from error
+
+
+def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":
+    """What the changes start from; a recipe is made for the method and the epochs among them."""
     from ifam import config as configuration
     from ifam.recipes import DEFAULT, recipe
 
     if options.config is not None and options.recipe is not None:
         raise UsageError("recipe: expected either --recipe or --config, got both")
     if options.config is not None:
-        base = configuration.read(options.config)
-    elif options.resume and options.recipe is None:
-        base = configuration.read(_resumed_config(options.out))
-    else:
-        base = recipe(options.recipe or DEFAULT, options.method or "ifam", options.epochs)
-    flags = {
-        "method": options.method,
-        "model.backbone": options.backbone,
-        "model.num_parts": options.num_parts,
-        "model.image_size": options.image_size,
-        "model.mask_gradient": options.mask_gradient,
-        "optimizer.epochs": options.epochs,
-        "optimizer.batch_size": options.batch_size,
-        "optimizer.lr_stage2": options.lr,
-        "device": options.device,
-        "precision": options.precision,
-        "workers": options.workers,
-        "seed": options.seed,
-        "skip_unreadable": options.skip_unreadable or None,
-    }
-    changes: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    for setting in options.set:
+        return configuration.read(options.config)
+    if options.resume and options.recipe is None:
+        return configuration.read(_resumed_config(options.out))
+    epochs = changes.get("optimizer.epochs")
+    # another type is refused when the changes are made
+    return recipe(options.recipe or DEFAULT, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
+
+
+def _settings(arguments: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` with values as in YAML."""
+    import yaml
+
+    changes: dict[str, Any] = {}
+    for setting in arguments:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
@@ -95,7 +129,7 @@ def training_config(options: Namespace) -> "TrainingConfig":
             changes[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise UsageError(f"set: expected a value such as 0.5, true or light, got {setting!r}") from error
-    return configuration.override(base, changes)
+    return changes
 
 
 def _resumed_config(folder: Path) -> Path:

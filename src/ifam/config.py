@@ -1,5 +1,6 @@
 """What a training run is made of. Impossible values are refused here, before any work. Imports no torch."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -149,17 +150,10 @@ def from_dict(values: Any, source: str = "config") -> TrainingConfig:
     Raises:
         UsageError: an unknown name, a wrong type or an impossible value; the message names it.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        _refuse_unknown(values, TrainingConfig(), source)
-        return TypeAdapter(TrainingConfig).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "value_error":  # one of ours, complete
-            raise UsageError(f"{source}: {first['msg'].removeprefix('Value error, ')}") from error
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{source}: {place}: {first['msg']}, got {first['input']!r}") from error
+        return _validated(values)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
 
 
 def read(path: Path) -> TrainingConfig:
@@ -185,17 +179,32 @@ def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
         if not isinstance(target, dict) or last not in target:
             raise UsageError(f"setting: expected a name such as optimizer.epochs or losses.entropy, got {name!r}")
         target[last] = value
-    return from_dict(values, "setting")
+    return _validated(values)
 
 
-def _refuse_unknown(values: Any, known: Any, source: str) -> None:
+def _validated(values: Any) -> TrainingConfig:
+    """Errors begin with the dotted name of the setting, where one is to blame."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        _refuse_unknown(values, TrainingConfig())
+        return TypeAdapter(TrainingConfig).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":  # one of ours, complete
+            raise UsageError(first["msg"].removeprefix("Value error, ")) from error
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{place}: {first['msg']}, got {first['input']!r}") from error
+
+
+def _refuse_unknown(values: Any, known: Any, where: str = "") -> None:
     if not isinstance(values, dict):
-        raise UsageError(f"{source}: expected names and values, got {type(values).__name__}")
+        raise UsageError(f"{where}expected names and values, got {type(values).__name__}")
     for name, value in values.items():
         if name not in vars(known):
-            raise UsageError(f"{source}: expected one of {', '.join(vars(known))}, got {name!r}")
+            raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {name!r}")
         if hasattr(getattr(known, name), "__dataclass_fields__"):
-            _refuse_unknown(value, getattr(known, name), f"{source}.{name}")
+            _refuse_unknown(value, getattr(known, name), f"{name}: ")
 
 
 def _one_of(name: str, value: object, literal: object) -> None:
@@ -204,7 +213,8 @@ def _one_of(name: str, value: object, literal: object) -> None:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
+    _finite(name, value)
+    if value < least:
         raise UsageError(f"{name}: expected at least {least:g}, got {value!r}")
 
 
@@ -214,5 +224,11 @@ def _between(name: str, value: float, least: float, most: float) -> None:
 
 
 def _positive(name: str, value: float) -> None:
-    if not value > 0:
+    _finite(name, value)
+    if value <= 0:
         raise UsageError(f"{name}: expected a positive number, got {value!r}")
+
+
+def _finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise UsageError(f"{name}: expected a finite number, got {value!r}")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ifam.evaluate import Evaluation
+    from ifam.evaluate import Evaluation, GroupResult
     from ifam.predict import PredictionRow
 
 
@@ -13,7 +13,7 @@ def print_evaluation(result: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{result.split}: {result.num_samples} images", title_justify="left")
+    table = Table(title=_heading(result), title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     labels = {
@@ -32,9 +32,21 @@ def print_evaluation(result: "Evaluation") -> None:
         if name in numbers:
             table.add_row(label, str(numbers[name]) if name == "no_evidence" else f"{numbers[name]:.3f}")
     for name, group in result.groups.items():
-        accuracy = "no images" if group.accuracy is None else f"{group.accuracy:.3f}"
-        table.add_row(escape(f"group {name} ({group.count})"), accuracy)
+        table.add_row(escape(f"group {name}"), _accuracy(group))
     Console().print(table)
+
+
+def _heading(result: "Evaluation") -> str:
+    parts, quantile = (result.interventions.get(name) for name in ("remove_parts", "token_quantile"))
+    removed = f", without parts {' '.join(map(str, parts))}" if parts else ""
+    tokens = "" if quantile is None else f", q = {quantile:g}"
+    return f"{result.split}: {result.num_samples} images{removed}{tokens}"
+
+
+def _accuracy(group: "GroupResult") -> str:
+    if group.accuracy is None:
+        return "no images"
+    return f"{group.accuracy:.3f} ({round(group.accuracy * group.count)}/{group.count})"
 
 
 def print_row(row: "PredictionRow") -> None:

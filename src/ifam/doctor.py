@@ -99,7 +99,7 @@ def diagnose_data(
         num_boxes=sum(sample.box is not None for sample in table.samples),
         unreadable=tuple(unreadable),
         leaks=tuple(leaks),
-        warnings=tuple(_warnings(table, parts)),
+        warnings=(*_warnings(table, parts), *_shape_warnings(sizes)),
     )
 
 
@@ -189,6 +189,15 @@ def _warnings(table: ImageTable, parts: Mapping[str, ImageTable]) -> Iterable[st
     training = parts.get("train") or parts.get("all")
     if training:
         yield from _training_warnings(training)
+
+
+def _shape_warnings(sizes: Sequence[Size]) -> Iterable[str]:
+    oblong = sum(width != height for width, height in sizes)
+    if oblong:
+        yield (
+            f"{oblong} of {len(sizes)} images are not square: training and prediction see the centre crop of the "
+            "model's shape (with the augmentation xray, the whole image squashed into it)"
+        )
 
 
 def _training_warnings(training: ImageTable) -> Iterable[str]:

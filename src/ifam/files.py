@@ -19,7 +19,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     make_room(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the user's files are; some writers make theirs private
         yield temporary
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Output
 
+OVERLAY_SIDE = 480
 NO_EVIDENCE, ABSTAINED, UNREADABLE, OK = "no evidence", "abstained", "unreadable", "ok"
 
 
@@ -41,7 +42,7 @@ class PredictionRow:
     """None where abstained or unreadable"""
     probability: float | None
     kept: float | None
-    """share of the image's tokens that the prediction rests on; None for a model without parts"""
+    """share of the image's tokens that the prediction rests on; None for a model that sees more than its mask"""
     parts: list[list[int]] | None
     """part of each token, row by row; K = background"""
     message: str | None = None
@@ -89,8 +90,10 @@ def predict(
     Raises:
         UsageError: an impossible argument, or one that asks for parts of a model that has none.
     """
-    if not isinstance(model, IFAM) and (min_kept > 0 or overlays is not None):
-        raise UsageError(f"min_kept and overlays: expected a model with parts, got {type(model).__name__}")
+    if overlays is not None and not isinstance(model, IFAM):
+        raise UsageError("overlays: expected a model with parts, got a plain classifier")
+    if min_kept > 0 and not (isinstance(model, IFAM) and model.is_faithful):
+        raise UsageError("min-kept: expected a model whose prediction rests on its mask only, got one that sees more")
     if not 0 <= min_kept <= 1:
         raise UsageError(f"min_kept: expected a share from 0 to 1, got {min_kept}")
     interventions = interventions_on(model, remove_parts, token_quantile)
@@ -129,7 +132,8 @@ def _rows(
     probabilities = output.logits.float().softmax(1)
     best = probabilities.max(1)
     for row, index in enumerate(batch.indices.tolist()):
-        kept = float(output.kept[row]) if isinstance(output, Output) else None
+        limited = isinstance(model, IFAM) and model.is_faithful
+        kept = float(output.kept[row]) if limited else None
         status = OK
         if kept is not None and kept < min_kept:
             status = ABSTAINED
@@ -152,8 +156,11 @@ def _unreadable(path: Path, message: str) -> PredictionRow:
 
 
 def _draw(model: IFAM, output: Output, batch: Batch, paths: Sequence[Path]) -> None:
+    """The parts over what the model saw of each photograph, enlarged so that small images can be looked at."""
     for image, parts, path in zip(batch.images, output.parts.cpu().numpy(), paths, strict=True):
-        save_overlay(path, to_photograph(image, model.preprocessing), parts, model.num_parts)
+        photograph = to_photograph(image, model.preprocessing)
+        factor = max(1, round(OVERLAY_SIDE / min(photograph.shape[:2])))
+        save_overlay(path, photograph.repeat(factor, 0).repeat(factor, 1), parts, model.num_parts)
 
 
 Write = Callable[[PredictionRow], None]

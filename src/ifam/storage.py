@@ -32,6 +32,11 @@ def save_model(model: Classifier, folder: Path) -> None:
     write_text(folder / DESCRIPTION, description + "\n")
 
 
+def save(model: Classifier, path: str | Path) -> None:
+    """Write a model to a folder that `load` reads."""
+    save_model(model, Path(path))
+
+
 def load(path: str | Path) -> IFAM | PlainClassifier:
     """A trained model in eval mode, from a run folder, an exported model folder, or ``hf:owner/name``.
 

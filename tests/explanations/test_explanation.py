@@ -156,7 +156,8 @@ def test_the_first_stage_alone(make_model: Any, pixels: NDArray[np.uint8]) -> No
         torch.full((3, 8, 8), torch.nan),
         3,
         None,
-        (np.zeros((8, 8, 3), dtype=np.uint8),),
+        np.zeros((0, 8, 3), dtype=np.uint8),
+        torch.zeros(3, 0, 8),
     ],
     ids=lambda image: f"{type(image).__name__}{tuple(getattr(image, 'shape', ()))}{getattr(image, 'dtype', '')}",
 )
@@ -176,3 +177,23 @@ def test_interventions_out_of_range(model: IFAM, pixels: NDArray[np.uint8], refu
         explanation.without(parts=[3])
     with refuses_line("0.5, 0.9", "0.7"):
         explanation.without(token_quantile=0.7)
+
+
+@pytest.mark.parametrize(
+    ("options", "faithful"), [({}, True), ({"soft_masks": True}, False), ({"second_stage": False}, False)]
+)
+def test_pictures_claim_no_more_than_the_model_keeps(
+    make_model: Any, pixels: NDArray[np.uint8], options: Any, faithful: bool
+) -> None:
+    explanation = ifam.explain(make_model(num_classes=2, **options), pixels)
+    assert explanation.is_faithful == faithful
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in explanation.plot().axes]
+    assert any(title.startswith("seen by stage 2") for title in titles) == faithful
+
+
+def test_stage_1_alone_has_no_interventions(make_model: Any, pixels: NDArray[np.uint8]) -> None:
+    model = make_model(num_classes=2, second_stage=False)
+    with pytest.raises(UsageError, match="second stage"):
+        ifam.explain(model, pixels).without(parts=[0])
+    with pytest.raises(UsageError, match="second stage"):
+        model(torch.zeros(1, 3, 32, 32), remove_parts=[0])

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ifam.errors import CheckpointError
+from ifam.errors import CheckpointError, UsageError
 from ifam.model import build
 from ifam.model.build import Architecture, build_vit, describe
 from ifam.model.two_stage import IFAM
@@ -166,3 +166,18 @@ def test_a_transformer_that_cannot_be_described_is_refused(
 ) -> None:
     with refuses_line("VisionTransformer"):
         describe(make_vit(**arguments))
+
+
+def test_a_json_file_describes_a_transformer(tmp_path: Path) -> None:
+    path = tmp_path / "vit.json"
+    path.write_text('{"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}')
+    assert IFAM(path, num_parts=2, num_classes=2).stage1.width == 24
+
+
+@pytest.mark.parametrize("text", ["{", '{"heads": 3}', "[1]"])
+def test_an_odd_json_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "vit.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"vit\.json: expected a JSON file") as error:
+        IFAM(path, num_parts=2, num_classes=2)
+    assert "\n" not in str(error.value)

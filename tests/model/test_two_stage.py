@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -467,3 +468,29 @@ def test_resizing_keeps_what_the_model_computes_at_that_size(make_model: Any) ->
     assert resized.preprocessing == replace(model.preprocessing, image_size=(48, 24))
     assert resized.backbone.image_size == (48, 24)
     torch.testing.assert_close(resized(images).logits, before.logits)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"images": [[1.0]]}, "expected a tensor"),
+        ({"images": torch.zeros(0, 3, 32, 32)}, "at least one image"),
+        ({"images": torch.zeros(1, 3, 0, 32)}, "at least one image"),
+        ({"remove_parts": 1}, "expected a list"),
+        ({"remove_parts": [True]}, "got True"),
+        ({"remove_parts": "0"}, "got '0'"),
+        ({"token_quantile": [0.9]}, r"got \[0.9\]"),
+        ({"token_quantile": "0.9"}, "got '0.9'"),
+        ({"mask": [[True]]}, "expected a bool tensor"),
+    ],
+)
+def test_arguments_of_another_kind(make_model: Any, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_model()(**({"images": torch.zeros(1, 3, 32, 32)} | arguments))
+
+
+def test_parts_may_come_as_arrays(make_model: Any) -> None:
+    model, images = make_model(), torch.randn(2, 3, 32, 32)
+    expected = model(images, remove_parts=[0, 2]).logits
+    for parts in ((0, 2), torch.tensor([0, 2]), np.array([0, 2])):
+        assert torch.equal(model(images, remove_parts=parts).logits, expected)

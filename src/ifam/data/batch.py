@@ -69,8 +69,8 @@ def require_readable(batch: Batch, *, skip_unreadable: bool) -> None:
         DataError: see above.
     """
     if batch.unreadable and not skip_unreadable:
-        message = batch.unreadable[0].message
-        raise DataError(f"{message}; repair or remove it, or pass --skip-unreadable to go on without it")
+        # the message ends with what else to do
+        raise DataError(f"{batch.unreadable[0].message}, or pass --skip-unreadable to go on without it")
 
 
 def collate(items: Sequence[Item | Unreadable]) -> Batch:

@@ -106,9 +106,14 @@ def files_of(table: Path, names: Mapping[int, str], what: str) -> dict[int, Path
 def inside(root: Path, name: str, where: str) -> Path:
     """``root/name``, refused where it leaves ``root``: absolute, by ``..`` or through a link."""
     path = root / name
-    # realpath, not Path.resolve: it survives loops of links
-    if "\0" in name or Path(name).is_absolute() or not _contains(os.path.realpath(root), os.path.realpath(path)):
+    if "\0" in name or Path(name).is_absolute() or not _contains(os.path.abspath(root), os.path.abspath(path)):
         raise DataError(f"{where}: expected a path inside {root}, got {name!r}; move the file there")
+    target = os.path.realpath(path)  # not Path.resolve: this survives loops of links
+    if not _contains(os.path.realpath(root), target):
+        raise DataError(
+            f"{where}: expected an image inside {root}, got {name!r}, a link that leads outside it (to {target}); "
+            "copy the images, or name the folder that they are in"
+        )
     return path
 
 

@@ -86,10 +86,18 @@ class ImageTable:
         return self._resplit(self.select("train").samples, seed, (1 - fraction, fraction, 0.0))
 
     def with_known_splits(self, splits: Mapping[str, str]) -> "ImageTable":
-        """The splits that a run once made of this very data, by image name; any other data stays as it is."""
-        if splits.keys() != {sample.name for sample in self.samples}:
+        """The splits that a run once made of this data, by image name; new images without a split count as test.
+
+        Data that shares no image with the run stays as it is.
+        """
+        if splits.keys().isdisjoint(sample.name for sample in self.samples):
             return self
-        return replace(self, samples=tuple(replace(sample, split=splits[sample.name]) for sample in self.samples))
+        return replace(
+            self,
+            samples=tuple(
+                replace(sample, split=splits.get(sample.name, sample.split or "test")) for sample in self.samples
+            ),
+        )
 
     def align(self, class_names: Sequence[str]) -> "ImageTable":
         """The same images labelled in a model's class order, by name; the data may have a part of the classes."""

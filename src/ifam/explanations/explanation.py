@@ -1,6 +1,6 @@
 """Why the model says what it says about one image: encode once, ask many times."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -37,7 +37,9 @@ class Explanation:
     probabilities: NDArray[np.float32]
     """(C,)"""
     kept: float
-    """share of the tokens that stage 2 saw; 0 means that nothing supports the prediction"""
+    """share of the tokens selected; 0 means that nothing supports the prediction"""
+    is_faithful: bool
+    """whether the prediction rests on ``mask`` only: not for stage 1 alone, nor for soft masks"""
     parts: NDArray[np.int64]
     """(h, w): part of each token; K = background or removed"""
     mask: NDArray[np.bool_]
@@ -57,7 +59,11 @@ class Explanation:
 
     def without(self, parts: Sequence[int] = (), token_quantile: float | None = None) -> "Explanation":
         """The same image with more parts or unsure tokens removed; stage 1 is not run again."""
-        removed = tuple(dict.fromkeys((*self.removed_parts, *parts)))
+        if self._model.stage2 is None:
+            raise UsageError("without: expected a model with a second stage, got one whose prediction ignores masks")
+        if not isinstance(parts, Iterable):
+            raise UsageError(f"parts: expected a list of foreground parts, got {parts!r}")
+        removed = tuple(dict.fromkeys((*self.removed_parts, *(int(part) for part in parts))))
         quantiles = [q for q in (self.token_quantile, token_quantile) if q is not None]
         return _conclude(self._model, self._view, self._discovery, removed, min(quantiles, default=None))
 
@@ -73,6 +79,7 @@ class Explanation:
             self.kept,
             num_parts=self._model.num_parts,
             title=title,
+            seen="seen by stage 2" if self.is_faithful else "selected, but not a limit",
         )
 
     def save(self, path: str | Path) -> None:
@@ -104,7 +111,7 @@ def explain(model: IFAM, image: ImageLike | list[ImageLike]) -> Explanation | li
         raise UsageError(f"explain: expected a two-stage model, got {type(model).__name__}, which has no parts")
     if model.training:
         raise UsageError("explain: expected a model in eval mode, got one in training mode; call model.eval()")
-    if isinstance(image, list):
+    if isinstance(image, list | tuple):
         return [explain(model, one) for one in image]
     parameter = next(model.parameters())
     view = test_transform(model.preprocessing)(read_image(image))[None].to(parameter.device)
@@ -117,6 +124,8 @@ def read_image(image: ImageLike) -> Image.Image | Tensor:
         return open_image(Path(image))
     if isinstance(image, Image.Image):
         return to_rgb(ImageOps.exif_transpose(image), "image")
+    if 0 in getattr(image, "shape", ()):
+        raise UsageError(f"image: expected pixels, got an empty {type(image).__name__} of shape {tuple(image.shape)}")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return torch.from_numpy(image.copy()).permute(2, 0, 1)
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3:
@@ -143,6 +152,7 @@ def _conclude(
         probability=float(probabilities[index]),
         probabilities=probabilities.numpy(),
         kept=float(selection.mask.float().mean()),
+        is_faithful=model.is_faithful,
         parts=selection.parts[0].cpu().numpy(),
         mask=selection.mask[0].cpu().numpy(),
         image=to_photograph(view[0], model.preprocessing),

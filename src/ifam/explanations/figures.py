@@ -76,6 +76,7 @@ def explanation_figure(
     *,
     num_parts: int,
     title: str | None = None,
+    seen: str = "seen by stage 2",
 ) -> "Figure":
     """The photograph, its parts, what stage 2 saw, and the most probable classes; made for 1,000 pixels of width.
 
@@ -94,7 +95,7 @@ def explanation_figure(
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.95))
     _show(axes[0], photograph, "photograph")
     _show(axes[1], overlay_parts(photograph, grid, num_parts), "parts")
-    _show(axes[2], overlay_mask(photograph, mask), f"seen by stage 2: {kept:.0%}")
+    _show(axes[2], overlay_mask(photograph, mask), f"{seen}: {kept:.0%}")
     if not np.asarray(mask).any():
         axes[2].text(0.5, 0.5, "no evidence", transform=axes[2].transAxes, ha="center", va="center", weight="bold")
     _bars(axes[3], values, class_names)

@@ -77,20 +77,26 @@ class Classifier(nn.Module):
     def check_images(self, images: Tensor) -> None:
         """Refuse what is not a batch of normalised images."""
         channels = self.backbone.vit.patch_embed.proj.in_channels
-        if images.ndim != 4 or images.shape[1] != channels:
-            raise UsageError(f"images: expected shape (B, {channels}, height, width), got {tuple(images.shape)}")
+        if not isinstance(images, Tensor):
+            raise UsageError(f"images: expected a tensor, got {type(images).__name__}; for files use ifam.explain")
+        if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:
+            raise UsageError(
+                f"images: expected shape (B, {channels}, height, width), at least one image, got {tuple(images.shape)}"
+            )
         if not images.is_floating_point():
             raise UsageError(f"images: expected normalised floating-point values, got {images.dtype}")
 
 
 def at_least(name: str, value: int, least: int) -> None:
     """Refuse anything but a whole number of at least ``least``."""
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UsageError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
 def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
     """Refuse anything but a bool mask over the token grid."""
+    if not isinstance(mask, Tensor):
+        raise UsageError(f"mask: expected a bool tensor of shape {shape}, got {type(mask).__name__}")
     if mask.dtype != torch.bool or tuple(mask.shape) != shape:
         raise UsageError(f"mask: expected bool of shape {shape}, got {mask.dtype} of shape {tuple(mask.shape)}")
 

@@ -60,6 +60,8 @@ def build_vit(
     """
     if isinstance(backbone, nn.Module):
         start = _initialisation(copy.deepcopy(_transformer(backbone)), None)
+    elif str(backbone).endswith(".json"):
+        start = _initialisation(_described_vit(Path(backbone)), None)
     elif str(backbone).endswith(".safetensors"):
         start = _load_weights_file(Path(backbone), pretrained=pretrained)
     else:
@@ -110,6 +112,17 @@ def _check_name(name: str) -> None:
         f"backbone: expected a timm model name or the path of a .safetensors file, got {name!r}; "
         f"nearest names: {', '.join(near) or ', '.join(names[:3])}"
     )
+
+
+def _described_vit(path: Path) -> VisionTransformer:
+    """A transformer with random weights from a JSON file of timm's constructor arguments."""
+    try:
+        arguments = json.loads(path.read_text(encoding="utf-8"))
+        return VisionTransformer(**(arguments | {"num_classes": 0}))
+    except (OSError, ValueError, TypeError, AssertionError) as error:
+        raise UsageError(
+            f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer: {_first_line(error)}"
+        ) from error
 
 
 def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:

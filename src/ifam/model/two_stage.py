@@ -1,6 +1,6 @@
 """The two-stage model. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import torch
@@ -20,8 +20,9 @@ class IFAM(Classifier):
     """Stage 1 discovers object parts from image labels; stage 2 classifies from the selected tokens only.
 
     Args:
-        backbone: a timm model name, a timm ``VisionTransformer`` (each stage gets its own copy), or the path of a
-            ``.safetensors`` file whose metadata names the architecture.
+        backbone: a timm model name, a timm ``VisionTransformer`` (each stage gets its own copy), the path of a
+            ``.safetensors`` file whose metadata names the architecture, or of a ``.json`` file with the arguments of
+            timm's ``VisionTransformer`` (random weights).
         num_parts: K, foreground parts.
         num_classes: C; 2 or more.
         image_size: height and width in pixels for which position embeddings are stored; the backbone's own if None.
@@ -112,11 +113,21 @@ class IFAM(Classifier):
         Raises:
             UsageError: an argument of the wrong shape, type or range, or a quantile that was not calibrated.
         """
+        removed = self._foreground(remove_parts)
+        if self.stage2 is None and (removed or token_quantile is not None or mask is not None):
+            raise UsageError(
+                "interventions: expected a model with a second stage, got one whose prediction ignores masks"
+            )
         discovery = self.discover(images)
-        selection = self.select(discovery, remove_parts=remove_parts, token_quantile=token_quantile, mask=mask)
+        selection = self.select(discovery, remove_parts=removed, token_quantile=token_quantile, mask=mask)
         logits = discovery.stage1_logits if self.stage2 is None else self.second_stage(images, selection)
         kept = selection.mask.flatten(1).float().mean(1)
         return Output(**vars(discovery), logits=logits, parts=selection.parts, mask=selection.mask, kept=kept)
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether the mask limits what the prediction can rest on: not without stage 2, nor with soft masks."""
+        return self.stage2 is not None and not self.soft_masks
 
     def discover(self, images: Tensor) -> PartDiscovery:
         """Stage 1 alone. In training mode it draws Gumbel noise and drops parts before classification."""
@@ -198,22 +209,21 @@ class IFAM(Classifier):
         return self.stage2
 
     def _thresholds(self, quantile: float) -> list[float]:
-        if quantile not in self.token_thresholds:
+        if not isinstance(quantile, int | float) or quantile not in self.token_thresholds:
             stored = ", ".join(f"{q:g}" for q in sorted(self.token_thresholds)) or "none"
             raise UsageError(
-                f"token_quantile: expected a calibrated quantile (stored: {stored}), got {quantile}; "
+                f"token_quantile: expected a calibrated quantile (stored: {stored}), got {quantile!r}; "
                 "calibrate the model on its training data first"
             )
         return self.token_thresholds[quantile]
 
-    def _foreground(self, parts: Sequence[int]) -> list[int]:
-        wrong = (
-            [part for part in parts if part not in range(self.num_parts)] if isinstance(parts, Sequence) else [parts]
-        )
+    def _foreground(self, parts: Iterable[int]) -> list[int]:
+        if not isinstance(parts, Iterable):
+            raise UsageError(f"remove_parts: expected a list of foreground parts, got {parts!r}")
+        parts = list(parts)
+        wrong = [part for part in parts if isinstance(part, bool) or part not in range(self.num_parts)]
         if wrong:
-            raise UsageError(
-                f"remove_parts: expected a list of foreground parts, 0 to {self.num_parts - 1}, got {wrong[0]!r}"
-            )
+            raise UsageError(f"remove_parts: expected foreground parts 0 to {self.num_parts - 1}, got {wrong[0]!r}")
         return [int(part) for part in parts]
 
 

@@ -1,49 +1,93 @@
 """The folder of a run: what lies in it, and whether a run may start or go on there."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ifam import config as configuration
 from ifam.config import TrainingConfig
+from ifam.data.table import ImageTable
 from ifam.errors import CheckpointError, UsageError
 from ifam.files import make_folder
 from ifam.storage import WEIGHTS
 
-CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
+CONFIG, DATA, METRICS, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "checkpoints"
 LAST = f"{CHECKPOINTS}/last.ckpt"
 RESUMABLE = ("precision", "workers", "device", "skip_unreadable")
 """what may change when a run is resumed: how it is run, not what is run"""
 
 
-def check_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
+def check_folder(folder: Path, config: TrainingConfig, table: ImageTable, resume: bool) -> None:
     """Refuse to overwrite a run, and to resume what is not one or not the same.
 
     Raises:
         UsageError, CheckpointError: see above.
     """
     if resume:
-        return _check_resumable(folder, config)
+        return _check_resumable(folder, config, table)
     if (folder / LAST).exists() or (folder / WEIGHTS).exists():
         raise UsageError(f"{folder}: expected a new folder, got one that holds a run; add --resume or choose another")
     return make_folder(folder)
 
 
-def _check_resumable(folder: Path, config: TrainingConfig) -> None:
+def describe_data(table: ImageTable) -> dict[str, Any]:
+    """What tells one data set from another without its pixels, for ``data.json``."""
+    rows = [(sample.name, sample.label, sample.group, sample.split) for sample in table.samples]
+    return {
+        "classes": list(table.class_names),
+        "groups": list(table.group_names),
+        "images": len(rows),
+        "digest": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+    }
+
+
+def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) -> None:
     if not (folder / LAST).is_file():
         raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; start it without --resume")
-    before = configuration.read(folder / CONFIG)
-    changed = [name for name in vars(config) if getattr(config, name) != getattr(before, name)]
-    refused = [name for name in changed if name not in RESUMABLE]
-    if refused:
-        raise UsageError(
-            f"{folder}: expected the settings of the run to resume, got another {refused[0]}; only "
-            f"{', '.join(RESUMABLE)} may change: choose another folder for a new run"
-        )
+    _check_same_settings(folder, config)
+    _check_same_data(folder, table)
     try:
         torch.load(folder / LAST, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # damaged bytes make torch's unpickler raise anything
         raise CheckpointError(f"{folder / LAST}: expected a whole checkpoint, got a damaged one") from error
+
+
+def _check_same_settings(folder: Path, config: TrainingConfig) -> None:
+    before, now = (_flat(configuration.to_dict(each)) for each in (configuration.read(folder / CONFIG), config))
+    for name in now:
+        if name not in RESUMABLE and now[name] != before[name]:
+            raise UsageError(
+                f"{folder}: expected the settings of the run to resume, {name} {before[name]}, got {now[name]}; only "
+                f"{', '.join(RESUMABLE)} may change: choose another folder for a new run"
+            )
+
+
+def _check_same_data(folder: Path, table: ImageTable) -> None:
+    try:
+        before = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / DATA}: expected a description of the run's data, got none: {error}"
+        ) from error
+    now = describe_data(table)
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        got = {
+            "images": f"{now['images']} images instead of {before.get('images')}",
+            "digest": "other names, labels, groups or splits of its images",
+        }.get(changed[0], f"other {changed[0]} ({', '.join(now[changed[0]][:5]) or 'none'} ...)")
+        raise UsageError(f"{folder}: expected the data of the run to resume, got {got}; choose another folder")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names and their values."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def how_to_go_on(folder: Path) -> str:

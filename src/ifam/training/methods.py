@@ -134,7 +134,7 @@ def make_method(config: TrainingConfig) -> Method:
     """The method that the configuration names.
 
     Raises:
-        UsageError: stage 2 would never be trained.
+        UsageError: stage 2 would never be trained, or a gradient is asked for that nothing receives.
     """
     optimizer = config.optimizer
     if config.method == "ifam":
@@ -142,6 +142,11 @@ def make_method(config: TrainingConfig) -> Method:
             raise UsageError(
                 f"optimizer.stage1_epochs: expected less than {optimizer.epochs} (all epochs), so that stage 2 is "
                 f"trained too, got {optimizer.stage1_epochs}"
+            )
+        if optimizer.freeze_stage1 and config.model.mask_gradient != "cut":
+            raise UsageError(
+                "model.mask_gradient: expected cut while optimizer.freeze_stage1 is set, since no gradient reaches a "
+                f"frozen stage 1, got {config.model.mask_gradient}; add --set optimizer.freeze_stage1=false"
             )
         return TwoStage(config)
     config = replace(config, optimizer=replace(optimizer, stage1_epochs=0, freeze_stage1=False))  # there is one stage

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from ifam.files import write_text
 from ifam.model.two_stage import IFAM
 from ifam.storage import SPLITS, load, save_model
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
-from ifam.training.folder import CHECKPOINTS, CONFIG, LAST, METRICS, check_folder, how_to_go_on
+from ifam.training.folder import CHECKPOINTS, CONFIG, DATA, LAST, METRICS, check_folder, describe_data, how_to_go_on
 from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing, initialise_prototypes, prepare_splits
@@ -55,20 +56,21 @@ def train(
 ) -> TrainingResult:
     """Train, keep the best validation epoch in ``folder``, and calibrate its token thresholds.
 
-    ``folder`` then holds config.yaml, model.safetensors, model.json, metrics.jsonl, the last full checkpoint, and
-    splits.json where the data came without splits of its own.
+    ``folder`` then holds config.yaml, data.json (which data it was), model.safetensors, model.json, metrics.jsonl, the
+    last full checkpoint, and splits.json where the data came without splits of its own.
 
     Raises:
-        UsageError: ``folder`` already holds a run, or nothing to resume.
+        UsageError: ``folder`` already holds a run, or nothing to resume, or a run with other settings or data.
         DataError, TrainingError: see there.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message says how to go on.
     """
     started = time.monotonic()
-    check_folder(folder, config, resume)
+    method = make_method(config)
+    _check_logger(logger)
+    check_folder(folder, config, table, resume)
     device = torch.device(pick_device(config.device))
     seed_everything(config.seed, verbose=False)
     given, table = table, prepare_splits(table, config.seed)
-    method = make_method(config)
     model = method.build(table.class_names)
     fit_preprocessing(model, table, config)
     if not resume:
@@ -86,6 +88,7 @@ def train(
     module = TrainingModule(model, method, table.group_names)
     best = BestModel(folder)
     write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
+    write_text(folder / DATA, json.dumps(describe_data(given), indent=1) + "\n")
     if table != given:
         write_text(folder / SPLITS, json.dumps({sample.name: sample.split for sample in table.samples}) + "\n")
     with _quiet_lightning():
@@ -158,11 +161,16 @@ def _logger(name: str | None, folder: Path) -> Any:
     """An extra place for the metrics; metrics.jsonl is always written."""
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
+    if name == "tensorboard":
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    return WandbLogger(save_dir=folder, project="ifam") if name == "wandb" else False
+
+
+def _check_logger(name: str | None) -> None:
     try:
-        if name == "tensorboard":
-            return TensorBoardLogger(folder, name="tensorboard", version="")
-        return WandbLogger(save_dir=folder, project="ifam") if name == "wandb" else False
-    except ModuleNotFoundError as error:
+        if name is not None:
+            version(name)
+    except PackageNotFoundError as error:
         raise UsageError(f"logger: expected {name} to be installed, it is not; pip install 'ifam[{name}]'") from error
 
 
