@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
+from ifam.errors import UsageError
 from ifam.model import parts as part_maths
 from ifam.model.two_stage import IFAM
 from ifam.output import Output, PartDiscovery, Selection
