@@ -3,6 +3,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 import ifam
 from ifam.cli import main, parser
+from ifam.commands import training_config
 from ifam.config import read
+from ifam.console import print_evaluation
+from ifam.evaluate import Evaluation, GroupResult, Score
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.storage import save_model
@@ -79,7 +84,9 @@ def nothing() -> None:
 BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("no command", [], 2, ["COMMAND", "--help"]),
     ("unknown command", ["trian"], 2, ["trian", "train"]),
-    ("unknown flag", [*TRAIN, "--epoch-count", "3"], 2, ["--epoch-count", "--help"]),
+    ("unknown flag", [*TRAIN, "--epoch-count", "3"], 2, ["--epoch-count", "--epochs", "ifam train --help"]),
+    ("abbreviated flag", [*TRAIN, "--epoch", "3"], 2, ["unrecognized", "--epochs", "ifam train --help"]),
+    ("flag of nothing", ["evaluate", "run", "scenes", "--zzz=1"], 2, ["--zzz=1; see ifam evaluate --help"]),
     ("no folder", ["train", "scenes"], 2, ["--out"]),
     ("not a number", [*TRAIN, "--epochs", "many"], 2, ["--epochs", "'many'"]),
     ("no data", ["train", "none", "--out", "new"], 1, ["none", "does not exist"]),
@@ -88,7 +95,14 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("one class", ["train", "one_class", "--out", "new"], 1, ["one_class", "two classes", "cat"]),
     ("unknown backbone", [*TRAIN, "--backbone", "vit_bas_patch16_224"], 2, ["nearest", "vit_base_patch16_224"]),
     ("no weights file", [*TRAIN, "--backbone", "none.safetensors"], 1, ["none.safetensors", "found none"]),
-    ("no parts", [*TRAIN, "--num-parts", "0"], 2, ["model.num_parts", "at least 1", "0"]),
+    ("no parts", [*TRAIN, "--num-parts", "0"], 2, ["error: --num-parts (model.num_parts): expected at least 1, got 0"]),
+    ("no parts by name", [*TRAIN, "--set", "model.num_parts=0"], 2, ["error: model.num_parts: expected at least 1"]),
+    (
+        "endless rate",
+        [*TRAIN, "--lr", "inf"],
+        2,
+        ["error: --lr (optimizer.lr_stage2): expected a finite number, got inf"],
+    ),
     ("negative epochs", [*TRAIN, "--epochs", "-1"], 2, ["optimizer.epochs", "at least 1", "-1"]),
     ("no batch", [*TRAIN, "--batch-size", "0"], 2, ["optimizer.batch_size", "0"]),
     ("negative seed", [*TRAIN, "--seed", "-1"], 2, ["seed", "-1"]),
@@ -108,6 +122,7 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("float16 on a CPU", [*TRAIN, "--precision", "16-mixed"], 2, ["precision", "16-mixed"]),
     ("no configuration", [*TRAIN, "--config", "none.yaml"], 2, ["none.yaml"]),
     ("two configurations", [*TRAIN, "--config", "run/model.json", "--recipe", "paper"], 2, ["--recipe", "--config"]),
+    ("gradient into a frozen stage", [*TRAIN, "--mask-gradient", "exact"], 2, ["expected cut", "freeze_stage1=false"]),
     ("nothing to resume", [*TRAIN, "--resume"], 2, ["new", "--resume", "found none"]),
     ("recipe to resume", [*TRAIN, "--resume", "--recipe", "paper"], 2, ["new", "--resume", "found none"]),
     ("a run in a file", [*TRAIN, "--out", "file/run"], 2, ["file", "folder"]),
@@ -168,7 +183,8 @@ def test_bad_tables(old: str, new: str, said: list[str], place: Path, capsys: py
 
 def test_images_that_cannot_be_read_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage()
-    assert refused([*TRAIN, "--epochs", "1"], 1, ["scenes/images/1.png", "--skip-unreadable"], capsys)
+    advice = "replace it or take it out, or pass --skip-unreadable to go on without it\n"
+    assert refused([*TRAIN, "--epochs", "1"], 1, ["scenes/images/1.png", advice], capsys)
     assert refused(EVALUATE, 1, ["scenes/images/24.png", "--skip-unreadable"], capsys)
     assert main([*EVALUATE, "--skip-unreadable"]) == 0
     assert "7 images" in capsys.readouterr().out
@@ -195,9 +211,9 @@ def test_train_says_its_own_lines_only(place: Path, capfd: pytest.CaptureFixture
     assert main([*TRAIN, "--epochs", "2"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    epoch = r"epoch {}/2: loss \d+\.\d+, validation accuracy .*, worst group .*, foreground IoU .*, kept .*\n"
-    last = r"best epoch [12], validation score .*\nnext: ifam evaluate new scenes\n"
-    assert re.fullmatch(epoch.format(1) + epoch.format(2) + last, out), out
+    epoch = r"epoch {}: loss \d+\.\d+, validation accuracy .*, worst group .*, foreground IoU .*, kept .*\n"
+    last = r"best epoch 2, validation score .*\nnext: ifam evaluate new scenes\n"
+    assert re.fullmatch(epoch.format(r"1/2 \(stage 1 alone\)") + epoch.format("2/2") + last, out), out
 
 
 def test_from_data_to_predictions(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +227,9 @@ def test_from_data_to_predictions(place: Path, capsys: pytest.CaptureFixture[str
     assert (values["num_samples"], values["split"], values["mean_kept"]) == (8, "test", 0)
     assert values["interventions"] == {"remove_parts": [0], "token_quantile": None}
     assert values["keypoint_error"] is not None
-    assert "worst-group accuracy" in capsys.readouterr().out
+    assert "worst-group accuracy" in (out := capsys.readouterr().out)
+    assert "test: 8 images, without parts 0 " in out
+    assert re.search(r"group finch/land +│ +(0\.000 \(0/2\)|0\.500 \(1/2\)|1\.000 \(2/2\)) ", out)
 
     assert main(["calibrate", "new", "scenes", "--quantiles", "0.5"]) == 0
     assert main(["predict", "new", "scenes/images", "--out", "rows.parquet", "--token-quantile", "0.5"]) == 0
@@ -247,7 +265,7 @@ def test_calibration_is_stored_and_shown(place: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.startswith("q = 0.5: squared distance at most ")
 
 
-def test_data_without_splits_keeps_those_of_its_run(place: Path) -> None:
+def test_data_without_splits_keeps_those_of_its_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for group in ("finch", "gull"):
         for number in range(10):
             write_image(Path(f"folders/{group}/{number}.png"), np.full((48, 48, 3), 10 * number))
@@ -255,9 +273,20 @@ def test_data_without_splits_keeps_those_of_its_run(place: Path) -> None:
     assert main(arguments) == 0
     assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
     assert json.loads(Path("test.json").read_text())["num_samples"] == 4  # not the images that it was trained on
+    assert capsys.readouterr().err == ""
     write_image(Path("folders/gull/more.png"), np.zeros((48, 48, 3)))
+    splits = json.loads(Path("new/splits.json").read_text())
+    Path("folders", next(name for name, split in splits.items() if split == "train")).unlink()
     assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
-    assert json.loads(Path("test.json").read_text())["num_samples"] == 21  # other data, a test set alone
+    assert json.loads(Path("test.json").read_text())["num_samples"] == 5
+    line = "1 images are new since the training: counted as test; 1 of the training's are gone\n"
+    assert capsys.readouterr().err == line
+    Path("others").mkdir()
+    for group in ("finch", "gull"):
+        write_image(Path(f"others/{group}/other.png"), np.zeros((48, 48, 3)))
+    assert main(["evaluate", "new", "others", "--json", "test.json"]) == 0
+    assert json.loads(Path("test.json").read_text())["num_samples"] == 2  # a test set alone
+    assert capsys.readouterr().err == ""
 
 
 def test_an_interrupted_run_says_how_to_go_on(
@@ -277,7 +306,8 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert err.count("\n") == 1
     assert "--resume goes on from new/checkpoints/last.ckpt" in err
     assert main([*TRAIN, "--epochs", "2", "--resume", "--lr", "0.1"]) == 2
-    assert "settings of the run" in capsys.readouterr().err
+    assert "settings of the run to resume, optimizer.lr_stage2 " in (err := capsys.readouterr().err)
+    assert ", got 0.1;" in err
     assert main([*TRAIN, "--epochs", "2", "--recipe", "staged", "--resume"]) == 0
     assert "epoch 2/2" in capsys.readouterr().out
     assert main(["train", "scenes", "--out", "new", "--resume"]) == 0  # nothing left to do
@@ -327,3 +357,48 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"ifam {ifam.__version__}\n"
+
+
+@pytest.mark.parametrize("method", [[], ["--set", "method=erm"]])
+def test_a_recipe_fits_the_epochs_wherever_they_are_given(method: list[str]) -> None:
+    start = ["train", "data", "--out", "run", *method]
+    flag, setting = (
+        training_config(parser().parse_args([*start, *epochs]))
+        for epochs in (["--epochs", "8"], ["--set", "optimizer.epochs=8"])
+    )
+    assert flag == setting
+    assert (flag.optimizer.epochs, flag.optimizer.stage1_epochs) == (8, 0 if method else 4)
+
+
+def test_a_logger_that_is_not_installed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("ifam.training.run.version", missing)
+    assert refused([*TRAIN, "--logger", "tensorboard"], 2, ["tensorboard", "pip install 'ifam[tensorboard]'"], capsys)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("interventions", "said"),
+    [
+        ({}, ""),
+        ({"remove_parts": [], "token_quantile": None}, ""),
+        ({"remove_parts": [0, 2], "token_quantile": 0.99}, ", without parts 0 2, q = 0.99"),
+    ],
+)
+def test_the_heading_of_an_evaluation_names_what_was_switched_off(
+    interventions: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score: dict[str, Any] = {field.name: None for field in fields(Score)}
+    groups = {"land [a]": GroupResult(accuracy=341 / 400, count=400), "sea": GroupResult(accuracy=None, count=0)}
+    score |= {"num_samples": 48, "accuracy": 0.5, "groups": groups}
+    print_evaluation(Evaluation(**score, split="test", interventions=interventions))
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == f"test: 48 images{said}"
+    assert [line.split("│")[1].strip() for line in lines if line.startswith("group")] == [
+        "0.853 (341/400)",
+        "no images",
+    ]

@@ -8,6 +8,7 @@ import yaml
 
 from ifam import config
 from ifam.config import LossWeights, ModelConfig, OptimizerConfig, TrainingConfig
+from ifam.errors import UsageError
 
 PAPER = {
     "method": "ifam",
@@ -108,6 +109,11 @@ def test_a_configuration_does_not_change() -> None:
         ({"model.temperature": 0}, ["model.temperature", "positive"]),
         ({"losses.entropy": -1}, ["losses.entropy", "at least 0", "-1"]),
         ({"losses.entropy": float("nan")}, ["losses.entropy", "nan"]),
+        ({"losses.entropy": float("inf")}, ["losses.entropy: expected a finite number, got inf"]),
+        ({"optimizer.lr_stage2": float("inf")}, ["optimizer.lr_stage2", "finite", "inf"]),
+        ({"model.temperature": float("inf")}, ["model.temperature", "finite", "inf"]),
+        ({"model.temperature": float("nan")}, ["model.temperature", "finite", "nan"]),
+        ({"ema": float("nan")}, ["ema", "nan"]),
         ({"optimizer.epochs": 0}, ["optimizer.epochs", "at least 1"]),
         ({"optimizer.batch_size": 0}, ["optimizer.batch_size"]),
         ({"optimizer.accumulate": 0}, ["optimizer.accumulate"]),
@@ -130,6 +136,12 @@ def test_a_configuration_does_not_change() -> None:
 def test_impossible_values(changes: dict[str, Any], said: list[str], refuses_line: Any) -> None:
     with refuses_line(*said):
         config.override(TrainingConfig(), changes)
+
+
+def test_an_error_begins_with_the_name_of_the_setting() -> None:
+    for changes in ({"model.num_parts": 0}, {"optimizer.epochs": "many"}, {"optimizer": 3}, {"workers": -1}):
+        with pytest.raises(UsageError, match=f"^{next(iter(changes))}: "):
+            config.override(TrainingConfig(), changes)
 
 
 def test_impossible_values_in_python(refuses_line: Any) -> None:

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Refuse what is unknown here, where the command is known, and not at the end."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -112,6 +112,7 @@ def _train(subparsers: Any) -> None:
     )
     command.add_argument("data", type=Path, metavar="DATA", help="folder, .csv or .parquet; see ifam doctor")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
+    default = RECIPES[DEFAULT]("ifam").optimizer
     command.add_argument("--recipe", choices=list(RECIPES), help=f"configuration to start from (default {DEFAULT})")
     command.add_argument("--method", choices=get_args(MethodName), help="what to train (default ifam)")
     command.add_argument(
@@ -120,9 +121,17 @@ def _train(subparsers: Any) -> None:
     command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
     command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
     command.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the training images (default: the recipe's)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"passes over the training images (default: the recipe's; {DEFAULT} {default.epochs})",
     )
-    command.add_argument("--batch-size", type=int, metavar="N", help="images per batch (default: the recipe's)")
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"images per batch (default: the recipe's; {DEFAULT} {default.batch_size})",
+    )
     command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
     command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
     command.add_argument(

@@ -76,3 +76,13 @@ def test_machine():
     assert diagnosis.cpus >= 1
     assert set(diagnosis.packages) == {"torch", "torchvision", "timm", "lightning"}
     assert len(diagnosis.lines()) == 4
+
+
+def test_images_that_are_not_square(tmp_path, draw):
+    diagnosis = diagnose_data(folders(tmp_path / "oblong", draw, cat=11, dog=1))  # one of them 20 × 20
+    assert any(
+        line.startswith("11 of 12 images are not square") and "centre crop" in line for line in diagnosis.warnings
+    )
+    draw(tmp_path / "square/cat/1.png", size=(8, 8))
+    draw(tmp_path / "square/dog/1.png", size=(9, 9))
+    assert not any("square" in line for line in diagnose_data(read_folders(tmp_path / "square")).warnings)

@@ -139,3 +139,12 @@ def test_an_unknown_group_stays_unknown():
     table = replace(table, samples=(replace(table.samples[0], group=None),))
     assert table.align_groups(["outdoor"]).samples[0].group is None
     assert table.group_counts() == {"indoor": 0, "outdoor": 0}
+
+
+def test_splits_of_a_run_go_by_name_and_new_images_are_test():
+    table = table_of({(0, 0): 3})
+    known = {"0-0-0.png": "train", "0-0-1.png": "val", "gone.png": "train"}
+    assert splits_of(table.with_known_splits(known)) == {"0-0-0.png": "train", "0-0-1.png": "val", "0-0-2.png": "test"}
+    assert table.with_known_splits({"gone.png": "train"}) is table
+    own = table_of({(0, 0): 3}, split="train")  # val was taken out of train
+    assert splits_of(own.with_known_splits({"0-0-1.png": "val"}))["0-0-2.png"] == "train"

@@ -75,8 +75,22 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, draw, refuses):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/link.png").symlink_to(tmp_path / "elsewhere/1.png")
     (tmp_path / "data/metadata.csv").write_text(PLAIN + "1,link.png,0,0,0\n2,link.png,1,0,0\n")
-    with refuses("row 1", "link.png", "inside"):
+    target = (tmp_path / "elsewhere/1.png").resolve()
+    with refuses("row 1", "link.png", "inside", f"a link that leads outside it (to {target})", "copy the images"):
         read_metadata(tmp_path / "data")
+
+
+def test_a_folder_that_is_a_link_is_named_as_one(tmp_path, draw, refuses):
+    draw(tmp_path / "elsewhere/1.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/metadata.csv").write_text(PLAIN + "1,images/1.png,0,0,0\n2,images/1.png,1,0,0\n")
+    with refuses("row 1", "images/1.png", "a link that leads outside"):
+        read_metadata(tmp_path / "data")
+    (tmp_path / "data/images").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "data/real")
+    (tmp_path / "data/images").symlink_to("real")
+    assert len(read_metadata(tmp_path / "data")) == 2  # inside, any link will do
 
 
 def test_an_absolute_path_is_refused_even_inside(tmp_path, draw, refuses):

@@ -24,7 +24,7 @@ from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing
 from ifam.training.run import TrainingResult, train
 
-FILES = {"config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "checkpoints/last.ckpt"}
+FILES = {"config.yaml", "model.safetensors", "model.json", "data.json", "metrics.jsonl", "checkpoints/last.ckpt"}
 METHODS: dict[str, dict[str, Any]] = {
     "ifam, cut": {},
     "ifam, exact": {"model__mask_gradient": "exact"},
@@ -225,13 +225,44 @@ def test_two_runs_need_two_folders(scenes: ImageTable, tmp_path: Path, refuses_l
     run(tiny_config(optimizer__epochs=1), scenes, folder)
     with refuses_line(folder, "holds a run", "--resume"):
         run(tiny_config(optimizer__epochs=1), scenes, folder)
-    with refuses_line(folder, "settings of the run", "optimizer"):
+    with refuses_line(folder, "settings of the run", "optimizer.epochs 1, got 2"):
         run(tiny_config(optimizer__epochs=2), scenes, folder, resume=True)
     run(tiny_config(optimizer__epochs=1, workers=1), scenes, folder, resume=True)
     last = folder / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     with refuses_line(last, "damaged", error=CheckpointError):
         run(tiny_config(optimizer__epochs=1), scenes, folder, resume=True)
+
+
+def test_a_run_goes_on_with_its_own_data_only(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:
+    folder, config = tmp_path / "run", tiny_config(optimizer__epochs=1)
+    run(config, scenes, folder)
+    first, *rest = scenes.samples
+    others = {
+        "other classes (finch, owl": replace(scenes, class_names=("finch", "owl")),
+        "other groups": replace(scenes, group_names=("a", "b", "c", "d")),
+        "23 images instead of 24": replace(scenes, samples=tuple(rest)),
+        "names, labels": replace(scenes, samples=(replace(first, label=1 - first.label), *rest)),
+        "or splits": replace(scenes, samples=(replace(first, split="test"), *rest)),
+    }
+    for said, table in others.items():
+        with refuses_line(folder, "data of the run", said):
+            run(config, table, folder, resume=True)
+    moved = replace(scenes, root=tmp_path)  # the same data, wherever it lies
+    run(config, moved, folder, resume=True)
+    (folder / "data.json").write_text("{")
+    with refuses_line(folder / "data.json", error=CheckpointError):
+        run(config, scenes, folder, resume=True)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "bounded"])
+def test_no_gradient_into_a_frozen_stage_1(
+    gradient: str, scenes: ImageTable, tmp_path: Path, refuses_line: Any
+) -> None:
+    config = tiny_config(**METHODS["ifam, staged"], model__mask_gradient=gradient)
+    with refuses_line("model.mask_gradient: expected cut", gradient, "optimizer.freeze_stage1=false"):
+        run(config, scenes, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
@@ -261,8 +292,8 @@ def test_splits_that_a_run_made_are_remembered(tmp_path: Path) -> None:
     sizes = known.select("train").group_counts()
     assert sizes == ifam.load(tmp_path / "run").training_group_sizes
     assert len(known.select("test")) < len(unsplit)
-    others = replace(unsplit, samples=unsplit.samples[1:])
-    assert others.with_known_splits(splits) is others
+    fewer = replace(unsplit, samples=unsplit.samples[1:])
+    assert fewer.with_known_splits(splits).samples == known.samples[1:]
 
 
 def test_no_training_split(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:

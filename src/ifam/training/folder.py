@@ -76,9 +76,11 @@ def _check_same_data(folder: Path, table: ImageTable) -> None:
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:
         got = {
-            "images": f"{now['images']} images instead of {before.get('images')}",
+            "classes": f"other classes ({', '.join(table.class_names[:10])})",
+            "groups": f"other groups ({', '.join(table.group_names[:10]) or 'none'})",
+            "images": f"{len(table)} images instead of {before.get('images')}",
             "digest": "other names, labels, groups or splits of its images",
-        }.get(changed[0], f"other {changed[0]} ({', '.join(now[changed[0]][:5]) or 'none'} ...)")
+        }[changed[0]]
         raise UsageError(f"{folder}: expected the data of the run to resume, got {got}; choose another folder")
 
 
