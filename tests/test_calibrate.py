@@ -15,7 +15,7 @@ from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.data.transforms import test_transform as view_of
 from ifam.model.two_stage import IFAM
-from ifam.storage import load, save_model
+from ifam.storage import load, save
 
 
 @settings(max_examples=50, deadline=None)
@@ -105,7 +105,7 @@ def test_unreadable_images_are_left_out(table: ImageTable, make_model: Any) -> N
 def test_thresholds_are_saved_with_the_model(table: ImageTable, make_model: Any, tmp_path: Path) -> None:
     model = make_model(num_classes=2)
     calibrate(model, table, quantiles=[0.9, 0.975])
-    save_model(model, tmp_path / "model")
+    save(model, tmp_path / "model")
     loaded = load(tmp_path / "model")
     assert isinstance(loaded, IFAM)
     assert loaded.token_thresholds == model.token_thresholds

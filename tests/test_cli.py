@@ -22,7 +22,7 @@ from ifam.console import print_evaluation
 from ifam.evaluate import Evaluation, GroupResult, Score
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
-from ifam.storage import save_model
+from ifam.storage import save
 from ifam.training.module import TrainingModule
 
 TRAIN = ["train", "scenes", "--out", "new", "--backbone", "test_vit", "--set", "model.pretrained=false",
@@ -51,10 +51,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = ["finch", "gull"]
     model = IFAM(vit, num_parts=2, num_classes=2, class_names=names)
     model.token_thresholds = {0.9: [1e9, 1e9]}
-    save_model(model, tmp_path / "run")
-    save_model(PlainClassifier(vit, 2, class_names=names), tmp_path / "plain")
+    save(model, tmp_path / "run")
+    save(PlainClassifier(vit, 2, class_names=names), tmp_path / "plain")
     for name in ("truncated", "other"):
-        save_model(model, tmp_path / name)
+        save(model, tmp_path / name)
     weights = tmp_path / "truncated/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     description = json.loads((tmp_path / "other/model.json").read_text())

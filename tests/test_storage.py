@@ -17,7 +17,7 @@ from ifam.model import build
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
-from ifam.storage import DESCRIPTION, FORMAT, WEIGHTS, load, save_model
+from ifam.storage import DESCRIPTION, FORMAT, WEIGHTS, load, save
 
 XRAY = Preprocessing(image_size=(30, 30), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.1), resize="squash")
 
@@ -28,7 +28,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture
 def saved(make_model: Any, tmp_path: Path) -> Path:
-    save_model(make_model(), tmp_path / "model")
+    save(make_model(), tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -44,7 +44,7 @@ def test_a_loaded_model_is_the_saved_one(make_model: Any, tmp_path: Path) -> Non
     model = make_model(class_names=["rook", "kite", "Ähre", "a/b"], preprocessing=XRAY, **options)
     model.token_thresholds = {0.9: [1.5, 0.0, 1e-9, 2.0, 3.0], 0.99: [2.5] * 5}
     model.training_group_sizes = {"rook/land": 7, "kite/sea": 0}
-    save_model(model.train(), tmp_path)
+    save(model.train(), tmp_path)
     loaded = load(tmp_path)
     assert isinstance(loaded, IFAM)
     assert not loaded.training
@@ -60,7 +60,7 @@ def test_a_loaded_model_is_the_saved_one(make_model: Any, tmp_path: Path) -> Non
 @torch.inference_mode()
 def test_variants_of_the_model(options: dict[str, bool], make_model: Any, tmp_path: Path) -> None:
     model, batch = make_model(**options), images()
-    save_model(model, tmp_path)
+    save(model, tmp_path)
     loaded = load(str(tmp_path))
     assert isinstance(loaded, IFAM)
     assert loaded.soft_masks == model.soft_masks
@@ -71,7 +71,7 @@ def test_variants_of_the_model(options: dict[str, bool], make_model: Any, tmp_pa
 @torch.inference_mode()
 def test_the_plain_classifier(make_vit: Any, tmp_path: Path) -> None:
     model, batch = PlainClassifier(make_vit(reg_tokens=2), 3, class_names=["a", "b", "c"]).eval(), images()
-    save_model(model, tmp_path)
+    save(model, tmp_path)
     loaded = load(tmp_path)
     assert isinstance(loaded, PlainClassifier)
     assert torch.equal(loaded(batch).logits, model(batch).logits)
@@ -83,7 +83,7 @@ def test_a_named_backbone_is_loaded_without_its_pretrained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = IFAM("vit_tiny_patch16_224", 2, 2, image_size=(32, 48), pretrained=False, second_stage=False).eval()
-    save_model(model, tmp_path)
+    save(model, tmp_path)
     create = timm.create_model
 
     def offline(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
@@ -98,7 +98,7 @@ def test_a_named_backbone_is_loaded_without_its_pretrained_weights(
 
 @torch.inference_mode()
 def test_a_loaded_model_can_be_saved_again(saved: Path, tmp_path: Path) -> None:
-    save_model(load(saved), tmp_path / "again")
+    save(load(saved), tmp_path / "again")
     for name in (WEIGHTS, DESCRIPTION):
         assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
 
@@ -108,7 +108,7 @@ def test_a_backbone_that_cannot_be_rebuilt_is_refused_before_anything_is_written
 ) -> None:
     model = make_model({"act_layer": partial(nn.GELU, approximate="tanh")})
     with refuses_line("backbone", "timm name"):
-        save_model(model, tmp_path)
+        save(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_an_interrupted_write_leaves_the_old_model(
 
     monkeypatch.setattr(storage, "save_file", half)
     with pytest.raises(OSError, match="no space"):
-        save_model(make_model(), saved)
+        save(make_model(), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 

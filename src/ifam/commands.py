@@ -170,7 +170,7 @@ def calibrate(options: Namespace) -> None:
     from ifam.calibrate import calibrate as run
     from ifam.config import QUANTILES
     from ifam.model.two_stage import IFAM
-    from ifam.storage import load, save_model
+    from ifam.storage import load, save
 
     model = load(options.run_folder)
     if not isinstance(model, IFAM):
@@ -184,7 +184,7 @@ def calibrate(options: Namespace) -> None:
         device=pick_device(options.device),
         precision=options.precision,
     )
-    save_model(model, Path(options.run_folder))
+    save(model, Path(options.run_folder))
     for quantile, values in thresholds.items():
         print(f"q = {quantile:g}: squared distance at most {', '.join(f'{value:.1f}' for value in values)}")
 
@@ -230,12 +230,12 @@ def predict(options: Namespace) -> None:
 def import_reference(options: Namespace) -> None:
     """``ifam import``."""
     from ifam.model.reference import load_reference
-    from ifam.storage import save_model
+    from ifam.storage import save
 
     model = load_reference(options.snapshot, backbone=options.backbone, image_size=options.image_size)
     if options.class_names is not None:
         if len(options.class_names) != model.num_classes:
             raise UsageError(f"class names: expected {model.num_classes}, got {len(options.class_names)}")
         model.class_names = list(options.class_names)
-    save_model(model, options.out)
+    save(model, options.out)
     print(f"{options.out}: {model.num_parts} parts, {model.num_classes} classes")

@@ -22,19 +22,15 @@ SPLITS = "splits.json"
 OPTIONS = ("num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "temperature")
 
 
-def save_model(model: Classifier, folder: Path) -> None:
-    """Write the model to ``folder``; each file appears whole or not at all."""
+def save(model: Classifier, path: str | Path) -> None:
+    """Write the model to a folder that `load` reads; each file appears whole or not at all."""
+    folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(describe_model(model), indent=1)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with replacing(folder / WEIGHTS) as path:
-        save_file(state, path, metadata={"format": "pt"})
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
     write_text(folder / DESCRIPTION, description + "\n")
-
-
-def save(model: Classifier, path: str | Path) -> None:
-    """Write a model to a folder that `load` reads."""
-    save_model(model, Path(path))
 
 
 def load(path: str | Path) -> IFAM | PlainClassifier:

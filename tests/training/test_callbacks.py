@@ -30,7 +30,7 @@ SCORE = Score(
 @pytest.fixture
 def saved(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     models: list[object] = []
-    monkeypatch.setattr(callbacks, "save_model", lambda model, folder: models.append(model))
+    monkeypatch.setattr(callbacks, "save", lambda model, folder: models.append(model))
     return models
 
 

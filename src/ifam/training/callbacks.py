@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ifam.files import write_text
-from ifam.storage import save_model
+from ifam.storage import save
 from ifam.training.module import TrainingModule
 
 
@@ -64,7 +64,7 @@ class BestModel(Callback):
         if self.best is None or module.selection_score > self.best:
             self.best, self.epoch = module.selection_score, trainer.current_epoch
             if trainer.is_global_zero:
-                save_model(module.model, self.folder)
+                save(module.model, self.folder)
 
     def state_dict(self) -> dict[str, Any]:
         """For exact resumption."""

@@ -25,7 +25,7 @@ from ifam.device import pick_device, resolve_precision
 from ifam.errors import DataError, UsageError
 from ifam.files import write_text
 from ifam.model.two_stage import IFAM
-from ifam.storage import SPLITS, load, save_model
+from ifam.storage import SPLITS, load, save
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.folder import CHECKPOINTS, CONFIG, DATA, LAST, METRICS, check_folder, describe_data, how_to_go_on
 from ifam.training.methods import make_method
@@ -185,4 +185,4 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> 
             batch_size=config.optimizer.batch_size,
             precision=config.precision,
         )
-        save_model(model, folder)
+        save(model, folder)
