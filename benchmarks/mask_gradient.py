@@ -35,7 +35,7 @@ def make_config(order: str, num_parts: int, gradient: str, backbone: str, seed: 
         "optimizer.freeze_stage1": False,
         "seed": seed,
     }
-    return override(staged("ifam"), changes)
+    return override(staged("ifam", epochs=4), changes)
 
 
 @torch.no_grad()

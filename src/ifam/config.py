@@ -49,7 +49,8 @@ class ModelConfig:
     mask_gradient: MaskGradient = "cut"
     soft_masks: bool = False
     part_dropout: float = 0.3
-    stage2_part_dropout: float = 0.3
+    stage2_part_dropout: float | None = None
+    """None: 0.3, and 0 where there is one part, without which stage 2 would see nothing"""
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"
     """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
@@ -62,7 +63,8 @@ class ModelConfig:
         _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
         _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
         for name in ("part_dropout", "stage2_part_dropout"):
-            _between(f"model.{name}", getattr(self, name), 0, 0.999)
+            value = getattr(self, name)
+            _between(f"model.{name}", 0 if value is None else value, 0, 0.999)
         _positive("model.temperature", self.temperature)
 
 

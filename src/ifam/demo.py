@@ -66,9 +66,7 @@ def write_scenes(folder: Path, seed: int) -> None:
 def demo_config(seed: int) -> TrainingConfig:
     """Both stages of a tiny transformer from random weights, in about a minute."""
     return TrainingConfig(
-        model=ModelConfig(
-            backbone="test_vit", pretrained=False, num_parts=1, stage2_part_dropout=0.0, prototype_init="centre"
-        ),
+        model=ModelConfig(backbone="test_vit", pretrained=False, num_parts=1, prototype_init="centre"),
         optimizer=OptimizerConfig(
             epochs=8, batch_size=32, lr_tokens=0.0, lr_stage2=1e-3, stage1_epochs=3, freeze_stage1=True
         ),

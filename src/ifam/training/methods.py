@@ -55,6 +55,9 @@ class TwoStage:
     def build(self, class_names: Sequence[str]) -> IFAM:
         """See `Method`."""
         model = self.config.model
+        dropout = model.stage2_part_dropout
+        if dropout is None:
+            dropout = 0.3 if model.num_parts > 1 else 0.0
         return IFAM(
             model.backbone,
             num_parts=model.num_parts,
@@ -65,7 +68,7 @@ class TwoStage:
             soft_masks=model.soft_masks,
             second_stage=self.config.method == "ifam",
             part_dropout=model.part_dropout,
-            stage2_part_dropout=model.stage2_part_dropout,
+            stage2_part_dropout=dropout,
             temperature=model.temperature,
         )
 
