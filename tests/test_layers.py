@@ -13,6 +13,7 @@ ROOT = Path(ifam.__file__).parent
 LAYERS = (
     ("errors", "config", "preprocessing", "output"),
     ("files", "device", "recipes"),
+    ("scenes",),
     ("model", "losses", "metrics"),
     ("data", "storage"),
     ("doctor", "calibrate", "evaluate", "explanations"),

@@ -127,10 +127,11 @@ def _described_vit(path: Path) -> VisionTransformer:
 
 def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
     state, metadata = read_safetensors(path)
-    if "architecture" not in metadata:
+    if not metadata.keys() & {"architecture", "arguments"}:
         raise CheckpointError(
-            f"{path}: expected metadata that names the timm architecture (key 'architecture'), got "
-            f"{sorted(metadata) or 'none'}; save the file with it, or pass a timm model"
+            f"{path}: expected metadata that names the timm architecture (key 'architecture', or 'arguments' for those "
+            f"of timm's VisionTransformer as JSON), got {sorted(metadata) or 'none'}; save the file with it, or pass a "
+            "timm model"
         )
     try:
         start = _read_metadata(metadata)
@@ -143,11 +144,15 @@ def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
 
 def _read_metadata(metadata: Mapping[str, str]) -> Initialisation:
     """The architecture that a weights file names, with random weights."""
-    vit = create_timm_model(metadata["architecture"], pretrained=False)
+    name = metadata.get("architecture")
+    if name is None:
+        vit = VisionTransformer(**(json.loads(metadata["arguments"]) | {"num_classes": 0}))
+    else:
+        vit = create_timm_model(name, pretrained=False)
     if "image_size" in metadata:
         resize_positions(vit, (int(metadata["image_size"]), int(metadata["image_size"])))
     stated: dict[str, Any] = {key: tuple(json.loads(metadata[key])) for key in ("mean", "std") if key in metadata}
-    return replace(_initialisation(vit, metadata["architecture"]), **stated)
+    return replace(_initialisation(vit, name), **stated)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
