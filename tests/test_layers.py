@@ -16,7 +16,7 @@ LAYERS = (
     ("scenes",),
     ("model", "losses", "metrics"),
     ("data", "storage"),
-    ("doctor", "calibrate", "evaluate", "explanations"),
+    ("doctor", "calibrate", "evaluate", "interventions", "explanations"),
     ("predict", "training"),
     ("console",),
     ("demo",),
