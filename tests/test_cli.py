@@ -367,7 +367,7 @@ def test_a_recipe_fits_the_epochs_wherever_they_are_given(method: list[str]) -> 
         for epochs in (["--epochs", "8"], ["--set", "optimizer.epochs=8"])
     )
     assert flag == setting
-    assert (flag.optimizer.epochs, flag.optimizer.stage1_epochs) == (8, 0 if method else 4)
+    assert (flag.optimizer.epochs, flag.optimizer.stage1_epochs) == (8, 0 if method else 3)
 
 
 def test_a_logger_that_is_not_installed(

@@ -1,47 +1,110 @@
-from dataclasses import replace
+import json
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from ifam import demo
 from ifam.cli import main
+from ifam.config import TrainingConfig, override
 from ifam.data.read import read_table
+from ifam.demo import DemoResult, Row, demo_config, three_sentences
+from ifam.evaluate import evaluate
+from ifam.scenes import dataset
+from ifam.scenes.dataset import ScenesConfig
+from ifam.storage import load
+
+SMALL = {"train": 16, "val": 8, "test": 8}
 
 
-@pytest.fixture(autouse=True)
-def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "COUNTS", {"train": 40, "val": 8, "test": 8})
+def tiny(method: Any, seed: int) -> TrainingConfig:
+    changes = {"model.backbone": "test_vit", "model.pretrained": False, "optimizer.epochs": 2, "workers": 0}
+    changes |= {"optimizer.stage1_epochs": int(method == "ifam"), "precision": "32-true"}
+    return override(demo_config(method, seed), changes)
 
 
-def test_scenes_follow_the_seed_and_hold_the_shortcut(tmp_path: Path) -> None:
-    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        demo.write_scenes(tmp_path / name, seed)
-    first, again, other = ((tmp_path / name / "images/0000.png").read_bytes() for name in ("first", "again", "other"))
-    assert first == again != other
-    table = read_table(tmp_path / "first")
-    assert table.has_masks
-    train = table.select("train").group_counts()
-    assert train["striped/grass"] + train["spotted/water"] > 0.8 * sum(train.values())
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo on a few scenes with a transformer that knows nothing."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IFAM_CACHE", str(folder / "cache"))
+        patch.setattr(demo, "ScenesConfig", lambda seed: ScenesConfig(seed=seed, **SMALL))
+        patch.setattr(demo, "demo_config", tiny)
+        assert main(["demo", "--out", str(folder / "out"), "--seed", "3"]) == 0
+        assert main(["demo", "--out", str(folder / "out")]) == 2, "nothing is overwritten"
+    return folder / "out"
 
 
-def test_masks_cover_what_was_drawn() -> None:
-    rng = np.random.default_rng(0)
-    image, mask = demo.draw_scene(rng, label=0, place=1)
-    assert 0.03 < mask.mean() < 0.4
-    assert image[mask][:, 0].mean() > 1.5 * image[~mask][:, 0].mean()  # a brown thing on blue water
+def test_what_the_demo_leaves(report: Path) -> None:
+    assert {path.name for path in report.iterdir()} == {
+        "erm",
+        "pdiscoformer",
+        "ifam",
+        "figure.png",
+        "demo.json",
+        "report.md",
+    }
+    text = (report / "report.md").read_text()
+    assert text.count("\n| ") == 6, "a header, a rule and four methods"
+    with Image.open(report / "figure.png") as picture:
+        assert picture.height > 1000
 
 
-def test_the_demo_compares_both_methods(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = demo.demo_config(seed=0)
-    short = replace(config, optimizer=replace(config.optimizer, epochs=2, stage1_epochs=1))
-    monkeypatch.setattr(demo, "demo_config", lambda seed: short)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("worst-group accuracy") == 2
-    with Image.open(tmp_path / "out/explanation.png") as picture:
-        assert picture.width > 1000
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 2  # nothing is overwritten
+def test_the_numbers_are_those_of_evaluate(report: Path) -> None:
+    numbers = json.loads((report / "demo.json").read_text())
+    data = next((report.parent / "cache").iterdir())
+    assert [row["name"] for row in numbers["rows"][:3]] == ["plain fine-tuning", "late masking (stage 1 alone)", "iFAM"]
+    for row, method in zip(numbers["rows"], ("erm", "pdiscoformer", "ifam"), strict=False):
+        result = evaluate(load(report / method), read_table(data), precision="auto")
+        assert row["worst_group_accuracy"] == pytest.approx(result.worst_group_accuracy)
+        assert row["accuracy"] == pytest.approx(result.accuracy)
+        assert row["foreground_iou"] == pytest.approx(result.foreground_iou)
+        assert result.groups[row["worst_group"]].accuracy == pytest.approx(row["worst_group_accuracy"])
+        mixed = evaluate(load(report / method), read_table(data / "variants/mixed_rand"), precision="auto")
+        assert row["mixed_rand"] == pytest.approx(mixed.accuracy)
+    assert numbers["rows"][3]["intervention"] is not None
+    assert len(numbers["sentences"]) == 3
+
+
+def row(name: str, worst: float, same: float, rand: float) -> Row:
+    return Row(
+        name=name, worst_group="wader/meadow", worst_group_accuracy=worst, accuracy=0.8, foreground_iou=None,
+        mixed_same=same, mixed_rand=rand, mean_kept=0.2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("worst", "said"), [(0.75, "50 points more"), (0.2, "5 points less")])
+def test_the_sentences_follow_the_numbers(worst: float, said: str) -> None:
+    rows = [
+        row("plain", 0.25, 0.9, 0.6),
+        row("late", 0.3, 0.8, 0.7),
+        row("iFAM", worst, 0.8, 0.75),
+        row("iFAM*", 0.7, 0, 0),
+    ]
+    first, second, third = three_sentences(DemoResult(rows=rows, seed=0, num_test_images=8, seconds=1))
+    assert "80%" in first
+    assert "25% of wader/meadow" in first
+    assert "loses 30 points" in first
+    assert said in second
+    assert "sees 20%" in second
+    assert "loses 5." in second
+    assert "30%" in third
+
+
+def test_without_data_there_are_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("IFAM_CACHE", str(tmp_path / "cache"))
+    small = ScenesConfig(**SMALL)
+    original = dataset.write_scenes
+    monkeypatch.setattr(dataset, "write_scenes", lambda folder, config, progress: original(folder, small, progress))
+    run = str(tmp_path / "run")
+    tiny_settings = ["--set", "model.pretrained=false", "--epochs", "2", "--workers", "0", "--precision", "32-true"]
+    assert main(["train", "--out", run, "--backbone", "test_vit", *tiny_settings]) == 0
+    assert main(["evaluate", run]) == 0
+    assert main(["calibrate", run, "--quantiles", "0.5"]) == 0
+    assert main(["predict", run]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("no DATA given") == 4
+    assert captured.out.count("% of the image seen\n") == SMALL["test"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -110,13 +110,15 @@ def _train(subparsers: Any) -> None:
         "train on a data set, from image labels alone",
         "ifam train photographs/ --out run --backbone vit_small_patch14_reg4_dinov2",
     )
-    command.add_argument("data", type=Path, metavar="DATA", help="folder, .csv or .parquet; see ifam doctor")
+    _data(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     default = RECIPES[DEFAULT]("ifam").optimizer
     command.add_argument("--recipe", choices=list(RECIPES), help=f"configuration to start from (default {DEFAULT})")
     command.add_argument("--method", choices=get_args(MethodName), help="what to train (default ifam)")
     command.add_argument(
-        "--backbone", metavar="NAME|PATH", help="timm model name, or a .safetensors file that names one"
+        "--backbone",
+        metavar="NAME|PATH",
+        help="timm model name, or a .safetensors file that names one (default ifam-nano, which needs no network)",
     )
     command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
     command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
@@ -160,7 +162,7 @@ def _evaluate(subparsers: Any) -> None:
         "ifam evaluate run photographs/ --remove-parts 0 2",
     )
     command.add_argument("run_folder", metavar="RUN")
-    command.add_argument("data", type=Path, metavar="DATA")
+    _data(command)
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
     _interventions(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
@@ -177,7 +179,7 @@ def _calibrate(subparsers: Any) -> None:
         "ifam calibrate run photographs/",
     )
     command.add_argument("run_folder", metavar="RUN")
-    command.add_argument("data", type=Path, metavar="DATA")
+    _data(command)
     command.add_argument("--quantiles", type=float, nargs="+", metavar="Q", help="default 0.9 0.95 0.97 0.99")
     _resources(command)
 
@@ -191,7 +193,7 @@ def _predict(subparsers: Any) -> None:
         "ifam predict run photographs/*.jpg --out predictions.parquet --overlays pictures/",
     )
     command.add_argument("run_folder", metavar="RUN")
-    command.add_argument("images", nargs="+", metavar="IMAGES")
+    command.add_argument("images", nargs="*", metavar="IMAGES", help="default: the test images of scenes")
     command.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .jsonl (default: a table on the screen)")
     command.add_argument("--overlays", type=Path, metavar="DIR", help="pictures of the parts over the photographs")
     command.add_argument("--min-kept", type=float, default=0.0, metavar="X", help="abstain below this share of tokens")
@@ -212,6 +214,16 @@ def _import(subparsers: Any) -> None:
     command.add_argument("--image-size", type=int, metavar="N", help="that it was trained at (default: the backbone's)")
     command.add_argument("--class-names", nargs="+", metavar="NAME")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "data",
+        nargs="?",
+        type=Path,
+        metavar="DATA",
+        help="folder, .csv or .parquet; see ifam doctor (default: scenes, a generated data set)",
+    )
 
 
 def _interventions(command: argparse.ArgumentParser) -> None:

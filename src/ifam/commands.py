@@ -53,12 +53,25 @@ def doctor(options: Namespace) -> None:
             print(line)
 
 
+def data_path(options: Namespace) -> Path:
+    """DATA, or the generated data set where none is given."""
+    return _scenes() if options.data is None else Path(options.data)
+
+
+def _scenes() -> Path:
+    from ifam.scenes.dataset import cached_scenes
+
+    path = cached_scenes(progress=show_progress("drawing scenes"))
+    print(f"no DATA given: {path}, the generated data set scenes", file=sys.stderr)
+    return path
+
+
 def read_data(options: Namespace) -> "ImageTable":
     """DATA; where it came without splits and RUN was trained on it, with those that RUN made."""
     from ifam.data.read import read_table
     from ifam.storage import SPLITS
 
-    table, path = read_table(options.data), Path(options.run_folder) / SPLITS
+    table, path = read_table(data_path(options)), Path(options.run_folder) / SPLITS
     if not path.is_file():
         return table
     splits = json.loads(path.read_text(encoding="utf-8"))
@@ -79,9 +92,10 @@ def train(options: Namespace) -> None:
     from ifam.data.read import read_table
     from ifam.training.run import train as run
 
-    result = run(config, read_table(options.data), options.out, resume=options.resume, logger=options.logger)
+    path = data_path(options)
+    result = run(config, read_table(path), options.out, resume=options.resume, logger=options.logger)
     print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
-    print(f"next: ifam evaluate {options.out} {options.data}")
+    print(f"next: ifam evaluate {options.out} {path}")
 
 
 def training_config(options: Namespace) -> "TrainingConfig":
@@ -197,7 +211,7 @@ def predict(options: Namespace) -> None:
     from ifam.predict import predict as run
     from ifam.storage import load
 
-    paths = find_images(options.images)
+    paths = find_images(options.images) if options.images else _test_images(_scenes())
     unreadable = 0
     with ExitStack() as stack:
         write = print_row if options.out is None else stack.enter_context(writer(options.out))
@@ -225,6 +239,12 @@ def predict(options: Namespace) -> None:
         print(f"{len(paths) - unreadable} predictions in {options.out}")
     if unreadable:
         raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")
+
+
+def _test_images(data: Path) -> list[Path]:
+    from ifam.data.read import read_table
+
+    return [sample.path for sample in read_table(data).select("test").samples]
 
 
 def import_reference(options: Namespace) -> None:

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ifam.evaluate import Evaluation, GroupResult
     from ifam.predict import PredictionRow
 
@@ -47,6 +49,20 @@ def _accuracy(group: "GroupResult") -> str:
     if group.accuracy is None:
         return "no images"
     return f"{group.accuracy:.3f} ({round(group.accuracy * group.count)}/{group.count})"
+
+
+def print_comparison(title: str, columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> None:
+    """A table whose first column is text and the others numbers."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def print_row(row: "PredictionRow") -> None:

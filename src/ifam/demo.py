@@ -1,87 +1,84 @@
-"""A small generated data set with a shortcut, and a run on it without data, network or pretrained weights.
+"""The whole story offline: a classifier that cheats, the map that shows it, and iFAM that does not."""
 
-The birds' stand-ins are striped (class 0) or spotted (class 1) blobs; they stand on grass or water, and in training the
-background agrees with the class in 95 of 100 images.
-"""
-
-import csv
-from dataclasses import replace
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from ifam.config import ModelConfig, OptimizerConfig, TrainingConfig
-from ifam.console import print_evaluation, show_progress
+from ifam.config import MethodName, TrainingConfig, override
+from ifam.console import print_comparison, show_progress
 from ifam.errors import UsageError
-from ifam.files import replacing
+from ifam.files import write_text
+from ifam.interventions import Intervention, try_interventions
+from ifam.recipes import staged
+from ifam.scenes.dataset import ScenesConfig, cached_scenes, variant_folder
 
-SIZE = 160
-AGREEMENT = {"train": 0.95, "val": 0.5, "test": 0.5}
-COUNTS = {"train": 320, "val": 80, "test": 160}
+if TYPE_CHECKING:
+    from ifam.data.table import ImageTable
+    from ifam.model.base import Classifier
 
-
-def draw_scene(rng: np.random.Generator, label: int, place: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A photograph-like image (160, 160, 3) and its foreground (160, 160)."""
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float64)
-    base = np.array([[90, 140, 60], [60, 110, 160]][place], dtype=np.float64)
-    noise = rng.normal(0, 12, (SIZE, SIZE, 1))
-    waves = 18 * np.sin((y if place else x) / rng.uniform(2, 4) + rng.uniform(0, 6))[..., None]
-    image = base + noise + waves + rng.normal(0, 10, 3)
-    centre_y, centre_x = rng.uniform(55, 105, 2)
-    radius_y, radius_x = rng.uniform(28, 42, 2)
-    mask = ((y - centre_y) / radius_y) ** 2 + ((x - centre_x) / radius_x) ** 2 < 1
-    period = rng.uniform(9, 13)
-    stripes = np.sin(2 * np.pi * (x + y) / period) > 0
-    spots = (np.sin(2 * np.pi * x / period) > 0.2) & (np.sin(2 * np.pi * y / period) > 0.2)
-    pattern = stripes if label == 0 else spots
-    colour = np.array([200, 160, 120]) + rng.normal(0, 15, 3)
-    image[mask] = (colour * np.where(pattern, 1.0, 0.45)[..., None] + rng.normal(0, 8, (SIZE, SIZE, 1)))[mask]
-    return image.clip(0, 255).astype(np.uint8), mask
+METHODS: dict[MethodName, str] = {
+    "erm": "plain fine-tuning",
+    "pdiscoformer": "late masking (stage 1 alone)",
+    "ifam": "iFAM",
+}
+INTERVENED = "iFAM, as validation chose"
+TITLE = "test images whose backgrounds say nothing about the class"
+COLUMNS = ("method", "worst group", "accuracy", "foreground IoU", "BG-GAP")
+FIGURE, NUMBERS, REPORT = "figure.png", "demo.json", "report.md"
 
 
-def write_scenes(folder: Path, seed: int) -> None:
-    """The data set on disk, in the layout of Waterbirds with masks."""
-    rng = np.random.default_rng(seed)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "masks").mkdir(exist_ok=True)
-    rows: list[tuple[int | str, ...]] = []
-    for split_number, (split, count) in enumerate(COUNTS.items()):
-        for position in range(count):
-            label = position % 2
-            place = label if rng.random() < AGREEMENT[split] else 1 - label
-            number = len(rows)
-            image, mask = draw_scene(rng, label, place)
-            Image.fromarray(image).save(folder / f"images/{number:04d}.png")
-            Image.fromarray(mask).save(folder / f"masks/{number:04d}.png")
-            names = ("striped", "spotted")[label], ("grass", "water")[place]
-            rows.append((number, f"images/{number:04d}.png", label, split_number, place, *names))
-    with replacing(folder / "metadata.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("img_id", "img_filename", "y", "split", "place", "y_name", "place_name"))
-        writer.writerows(rows)
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table; shares in 0–1."""
+
+    name: str
+    worst_group: str
+    worst_group_accuracy: float
+    accuracy: float
+    foreground_iou: float | None
+    """None for a method without a map"""
+    mixed_same: float
+    mixed_rand: float
+    mean_kept: float | None
+    intervention: str | None = None
+
+    @property
+    def bg_gap(self) -> float:
+        """Accuracy on backgrounds usual for the class, minus accuracy on random ones."""
+        return self.mixed_same - self.mixed_rand
+
+    def cells(self) -> tuple[str, ...]:
+        """As text, under `COLUMNS`."""
+        name = self.name if self.intervention is None else f"{self.name}: {self.intervention}"
+        numbers = (self.worst_group_accuracy, self.accuracy, self.foreground_iou, self.bg_gap)
+        return (name, *("–" if number is None else f"{number:.3f}" for number in numbers))
 
 
-def demo_config(seed: int) -> TrainingConfig:
-    """Both stages of a tiny transformer from random weights, in about a minute."""
-    return TrainingConfig(
-        model=ModelConfig(backbone="test_vit", pretrained=False, num_parts=1, prototype_init="centre"),
-        optimizer=OptimizerConfig(
-            epochs=8, batch_size=32, lr_tokens=0.0, lr_stage2=1e-3, stage1_epochs=3, freeze_stage1=True
-        ),
-        augmentation="light",
-        workers=0,
-        seed=seed,
-    )
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What the demo measured."""
+
+    rows: Sequence[Row]
+    seed: int
+    num_test_images: int
+    seconds: float
 
 
-def run_demo(folder: Path, *, seed: int = 0) -> None:
-    """Draw the data, train iFAM and plain fine-tuning on it, and compare them by group."""
+def demo_config(method: MethodName, seed: int) -> TrainingConfig:
+    """The same recipe for every method."""
+    return override(staged(method), {"seed": seed})
+
+
+def run_demo(folder: Path, *, seed: int = 0) -> DemoResult:
+    """Draw the data, train three classifiers on it, compare them, and leave a report in ``folder``.
+
+    Raises:
+        UsageError: ``folder`` holds something already.
+    """
     from ifam.data.read import read_table
-    from ifam.evaluate import evaluate
-    from ifam.explanations.explanation import explain
-    from ifam.model.two_stage import IFAM
     from ifam.storage import load
     from ifam.training.run import train
 
@@ -89,20 +86,110 @@ def run_demo(folder: Path, *, seed: int = 0) -> None:
         raise UsageError(
             f"{folder}: expected a new or empty folder, got one with files; delete it or choose another --out"
         )
-    data = folder / "data"
-    write_scenes(data, seed)
-    table = read_table(data)
-    config = demo_config(seed)
-    plain = replace(config, method="erm", optimizer=replace(config.optimizer, stage1_epochs=0, freeze_stage1=False))
-    print(f"{len(table)} images drawn; in training the background agrees with the class in 95 of 100")
-    for name, title, each in (
-        ("ifam", "iFAM: parts first, then a classifier that sees only them", config),
-        ("plain", "plain fine-tuning of the same transformer, which sees everything", plain),
-    ):
-        print(f"\n{title}")
-        train(each, table, folder / name)
-        model = load(folder / name)
-        print_evaluation(evaluate(model, table, progress=show_progress("evaluating")))
-        if isinstance(model, IFAM):
-            explain(model, table.select("test").samples[0].path).save(folder / "explanation.png")
-    print(f"\nlook at {folder / 'explanation.png'}; next: ifam predict {folder / 'ifam'} {data / 'images'}")
+    started = time.monotonic()
+    root = cached_scenes(ScenesConfig(seed=seed), show_progress("drawing scenes"))
+    table = read_table(root)
+    print(f"{len(table)} scenes in {root}; in training 95 of 100 animals stand where their kind usually does")
+    for number, (method, name) in enumerate(METHODS.items(), start=1):
+        print(f"\n{number} of {len(METHODS)}: {name}")
+        train(demo_config(method, seed), table, folder / method)
+    models = {method: load(folder / method) for method in METHODS}
+    rows = [_measure(METHODS[method], model, root) for method, model in models.items()]
+    best = _choose(models["ifam"], table)
+    rows.append(_measure(INTERVENED, models["ifam"], root, best))
+    result = DemoResult(
+        rows=rows, seed=seed, num_test_images=len(table.select("test")), seconds=time.monotonic() - started
+    )
+    _save_figure(folder / FIGURE, table, models["erm"], models["ifam"])
+    _save_report(folder, result)
+    return result
+
+
+def _choose(model: "Classifier", table: "ImageTable") -> Intervention:
+    from ifam.model.two_stage import IFAM
+
+    assert isinstance(model, IFAM)
+    return try_interventions(model, table, precision="auto")[0].intervention
+
+
+def _measure(name: str, model: "Classifier", root: Path, intervention: Intervention | None = None) -> Row:
+    """Scores on the test split and on its variants."""
+    from ifam.data.read import read_table
+    from ifam.evaluate import evaluate
+
+    changes = asdict(intervention or Intervention())
+    test, same, rand = (
+        evaluate(
+            model,
+            read_table(variant_folder(root, variant)).select("test"),
+            precision="auto",
+            progress=show_progress(f"{name}, {variant}"),
+            **changes,
+        )
+        for variant in ("original", "mixed_same", "mixed_rand")
+    )
+    worst = min(test.groups, key=lambda group: test.groups[group].accuracy or 0)
+    assert test.worst_group_accuracy is not None
+    return Row(
+        name=name,
+        worst_group=worst,
+        worst_group_accuracy=test.worst_group_accuracy,
+        accuracy=test.accuracy,
+        foreground_iou=test.foreground_iou,
+        mixed_same=same.accuracy,
+        mixed_rand=rand.accuracy,
+        mean_kept=test.mean_kept,
+        intervention=None if intervention is None else str(intervention),
+    )
+
+
+def three_sentences(result: DemoResult) -> list[str]:
+    """What the numbers say, in plain words."""
+    plain, late, ifam, _ = result.rows
+    gain = 100 * (ifam.worst_group_accuracy - plain.worst_group_accuracy)
+    return [
+        f"Plain fine-tuning is right on {plain.accuracy:.0%} of the test images, but on "
+        f"{plain.worst_group_accuracy:.0%} of {plain.worst_group}, its worst group: when backgrounds stop agreeing "
+        f"with the class it loses {100 * plain.bg_gap:.0f} points.",
+        f"iFAM, whose second stage sees {ifam.mean_kept or 0:.0%} of an image on average, is right on "
+        f"{ifam.worst_group_accuracy:.0%} of its worst group, {abs(gain):.0f} points "
+        f"{'more' if gain >= 0 else 'less'}, and loses {100 * ifam.bg_gap:.0f}.",
+        "A map alone is not enough: late masking has such a map too, but what it pools under the map has seen the "
+        f"whole image; it is right on {late.worst_group_accuracy:.0%} of its worst group.",
+    ]
+
+
+def _save_figure(path: Path, table: "ImageTable", plain: "Classifier", model: "Classifier") -> None:
+    """The first test image of each group: chosen by order, not by outcome."""
+    from ifam.explanations.comparison import comparison_figure
+    from ifam.explanations.figures import picture_file
+    from ifam.model.two_stage import IFAM
+
+    assert isinstance(model, IFAM)
+    test = table.select("test").samples
+    first = [next(sample for sample in test if sample.group == group) for group in range(len(table.group_names))]
+    images = {name: sample.path for name, sample in zip(table.group_names, first, strict=True)}
+    figure = comparison_figure(images, [table.class_names[sample.label] for sample in first], plain, model)
+    with picture_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def _save_report(folder: Path, result: DemoResult) -> None:
+    """The table on the screen, as Markdown and as JSON."""
+    cells, sentences = [row.cells() for row in result.rows], three_sentences(result)
+    print()
+    print_comparison(TITLE, COLUMNS, cells)
+    print("\n" + "\n".join(sentences))
+    write_text(folder / NUMBERS, json.dumps(asdict(result) | {"sentences": sentences}, indent=1) + "\n")
+    table = [COLUMNS, ("---", *["--:"] * (len(COLUMNS) - 1)), *cells]
+    paragraphs = [
+        f"# ifam demo, seed {result.seed}",
+        f"{result.num_test_images} {TITLE}. {result.seconds:.0f} s in all.",
+        "\n".join(f"| {' | '.join(line)} |" for line in table),
+        *sentences,
+        f"![the first test image of each group]({FIGURE})",
+    ]
+    write_text(folder / REPORT, "\n\n".join(paragraphs) + "\n")
+    print(
+        f"\n{folder / REPORT}, {folder / FIGURE}; {result.seconds:.0f} s; next: ifam predict {folder / 'ifam'} IMAGES"
+    )

@@ -12,11 +12,11 @@ def paper(method: MethodName, epochs: int = 90) -> TrainingConfig:
 
 
 def staged(method: MethodName, epochs: int = 6) -> TrainingConfig:
-    """A third of the epochs for stage 1, the rest for stage 2 inside its masks: minutes on a CPU."""
+    """A third of the epochs for stage 1, the rest for stage 2 inside its masks, from the embedded backbone."""
     stage1_epochs = (epochs + 1) // 3 if method == "ifam" else 0  # of a single epoch none: both stages together
     return TrainingConfig(
         method=method,
-        model=ModelConfig(num_parts=1, prototype_init="centre"),
+        model=ModelConfig(backbone="ifam-nano", num_parts=1, prototype_init="centre"),
         optimizer=OptimizerConfig(
             epochs=epochs,
             batch_size=32,

@@ -18,6 +18,8 @@ from ifam.errors import CheckpointError, UsageError
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]
+EMBEDDED = {"ifam-nano": Path(__file__).parents[1] / "weights" / "ifam-nano.safetensors"}
+"""backbones that come with this package"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ def build_vit(
         UsageError: an unknown name (the nearest are suggested), or weights that cannot be downloaded.
         CheckpointError: a weights file that is missing, damaged, or does not fit the architecture it names.
     """
+    if isinstance(backbone, str):
+        backbone = EMBEDDED.get(backbone, backbone)
     if isinstance(backbone, nn.Module):
         start = _initialisation(copy.deepcopy(_transformer(backbone)), None)
     elif str(backbone).endswith(".json"):
@@ -106,7 +110,7 @@ def _check_name(name: str) -> None:
     bare = name.split(".")[0]
     if ":" in name or timm.is_model(bare):
         return
-    names = timm.list_models("vit_*")
+    names = [*EMBEDDED, *timm.list_models("vit_*")]
     near = difflib.get_close_matches(bare, names, n=3, cutoff=0.3)
     raise UsageError(
         f"backbone: expected a timm model name or the path of a .safetensors file, got {name!r}; "
