@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ifam.errors import CheckpointError, UsageError
@@ -15,6 +16,7 @@ from ifam.model import build
 from ifam.model.build import Architecture, build_vit, describe
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from ifam.storage import load, save
 
 NAME = "vit_tiny_patch16_224"
 METADATA = {"architecture": NAME, "image_size": "224", "mean": "[0.5, 0.4, 0.3]", "std": "[0.2, 0.2, 0.1]"}
@@ -63,6 +65,37 @@ def test_position_embeddings_of_another_size(write: WriteFile, weights: dict[str
     assert torch.equal(vit.pos_embed, state["pos_embed"])
 
 
+def test_a_weights_file_without_a_timm_name(make_vit: Any, tmp_path: Path) -> None:
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    vit = VisionTransformer(**arguments)
+    path = tmp_path / "own.safetensors"
+    metadata = {"arguments": json.dumps(arguments), "image_size": "32", "mean": "[0.5, 0.5, 0.5]"}
+    safetensors.torch.save_file(vit.state_dict(), path, metadata=metadata)
+    start = build_vit(path, pretrained=True, image_size=None)
+    assert (start.name, start.mean, start.std) == (None, (0.5, 0.5, 0.5), IMAGENET_STD)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(start.vit.forward_features(images), vit.forward_features(images))
+    model = IFAM(path, num_parts=2, num_classes=2).eval()
+    save(model, tmp_path / "model")
+    assert torch.equal(load(tmp_path / "model")(images).logits, model(images).logits)
+
+
+def test_the_embedded_backbone() -> None:
+    """At most 4 million parameters and 8 MB, with a card; nothing is downloaded."""
+    path = build.EMBEDDED["ifam-nano"]
+    assert path.stat().st_size <= 8e6
+    assert "Apache-2.0" in path.with_suffix(".md").read_text()
+    start = build_vit("ifam-nano", pretrained=True, image_size=None)
+    assert sum(parameter.numel() for parameter in start.vit.parameters()) <= 4e6
+    assert start.vit.patch_embed.img_size == (112, 112)
+    model = IFAM("ifam-nano", num_parts=1, num_classes=2).eval()
+    assert model.stage1.grid((112, 112)) == (14, 14)
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert torch.equal(model.stage1.vit.pos_embed, file.get_tensor("pos_embed").float())
+    with pytest.raises(UsageError, match="ifam-nano"):
+        build_vit("ifam-nan", pretrained=True, image_size=None)
+
+
 def test_normalisation_is_imagenets_where_nothing_is_said(write: WriteFile, make_vit: Any) -> None:
     vit = make_vit()
     for backbone, mean in ((vit, IMAGENET_MEAN), (write({"architecture": NAME}), (0.5, 0.5, 0.5))):
@@ -82,6 +115,11 @@ def test_normalisation_is_imagenets_where_nothing_is_said(write: WriteFile, make
         (METADATA | {"image_size": "large"}, "large"),
         (METADATA | {"mean": "grey"}, "Expecting value"),
         (METADATA | {"mean": "0.5"}, "float"),
+        ({"arguments": "[3]"}, "odd"),
+        ({"arguments": "{"}, "odd"),
+        ({"arguments": '{"embed_dim": 7, "num_heads": 3}'}, "odd"),
+        ({"arguments": '{"width": 7}'}, "width"),
+        ({"arguments": '{"embed_dim": 24, "depth": 1, "num_heads": 3}'}, "another architecture"),
     ],
     ids=str,
 )

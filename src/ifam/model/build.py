@@ -139,7 +139,7 @@ def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
         )
     try:
         start = _read_metadata(metadata)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"{path}: expected metadata of a timm ViT, got odd ones: {error}") from error
     if pretrained:
         load_state(start.vit, {key: value for key, value in state.items() if not key.startswith("head.")}, path)

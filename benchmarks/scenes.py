@@ -1,0 +1,57 @@
+"""The demo over several seeds of data and training.
+
+python benchmarks/scenes.py --runs DIR --json FILE [--seeds 0 1 2 3 4]
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import protocol
+
+from ifam.demo import METHODS, NUMBERS, demo_config, run_demo
+
+COLUMNS = ("worst_group_accuracy", "accuracy", "foreground_iou", "bg_gap", "mean_kept")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--runs", type=Path, required=True, help="folder for the runs; those that exist are not repeated"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    results = []
+    for seed in options.seeds:
+        folder = options.runs / f"seed{seed}"
+        if not (folder / NUMBERS).exists():
+            run_demo(folder, seed=seed)
+        results.append(json.loads((folder / NUMBERS).read_text()))
+    summary = [_over_seeds([result["rows"][number] for result in results]) for number in range(len(METHODS) + 1)]
+    for row in summary:
+        print(row, flush=True)
+    protocol.save(
+        options.json,
+        (__doc__ or "").splitlines()[0],
+        "python benchmarks/scenes.py --runs DIR --json FILE",
+        {
+            "summary": summary,
+            "configs": {method: protocol.settings(demo_config(method, 0)) for method in METHODS},
+            "results": results,
+        },
+    )
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    for row in rows:
+        row["bg_gap"] = row["mixed_same"] - row["mixed_rand"]
+    known = {name: [row[name] for row in rows] for name in COLUMNS if rows[0][name] is not None}
+    spread = {name: {"median": median(v), "min": min(v), "max": max(v), "seeds": len(v)} for name, v in known.items()}
+    return {"name": rows[0]["name"], **spread}
+
+
+if __name__ == "__main__":
+    main()
