@@ -1,7 +1,7 @@
 """How well a linear classifier tells object from background patches, from the frozen tokens of a backbone.
 
-A token is foreground where the mask covers at least half of its patch. The classifier is fitted on images of the training
-split and scored on images of the test split.
+A token is foreground where the mask covers at least half of its patch. The classifier is fitted on images of the
+training split and scored on images of the test split.
 
     python benchmarks/token_separation.py DATA --backbones ifam-nano@112 WEIGHTS@168 WEIGHTS@196 --json FILE
 """
