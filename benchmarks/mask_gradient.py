@@ -67,7 +67,7 @@ def log_ratio_quantiles(folder: Path, data: Path, images: int = 64) -> dict[str,
 def main() -> None:
     options = protocol.arguments(__doc__ or "")
     rows: list[dict[str, Any]] = []
-    for gradient, order, num_parts in itertools.product(("exact", "cut", "bounded"), ORDERS, (1, 4)):
+    for order, gradient, num_parts in itertools.product(ORDERS, ("exact", "cut", "bounded"), (1, 4)):
         name = f"{order.replace(' ', '')}-K{num_parts}-{gradient}"
         results = [
             protocol.test_once(

@@ -5,7 +5,7 @@ import datetime
 import json
 import platform
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from ifam.storage import load
 from ifam.training.run import train
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """The options of every benchmark."""
+def arguments(description: str, methods: Sequence[str] = ()) -> argparse.Namespace:
+    """The options of every benchmark; ``methods``: what ``--methods`` chooses from."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path)
     parser.add_argument("--backbone", required=True)
@@ -32,7 +32,17 @@ def arguments(description: str) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path, required=True)
+    if methods:
+        parser.add_argument("--methods", nargs="+", choices=methods, default=methods, help="default: all")
     return parser.parse_args()
+
+
+def measured_before(path: Path, part: str) -> dict[str, Any]:
+    """A part of an earlier JSON file, to add to; empty where there is none."""
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[part]
+    return found
 
 
 def run_once(config: TrainingConfig, data: Path, folder: Path) -> dict[str, Any]:
