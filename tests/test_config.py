@@ -20,7 +20,7 @@ PAPER = {
         "mask_gradient": "cut",
         "soft_masks": False,
         "part_dropout": 0.3,
-        "stage2_part_dropout": None,
+        "stage2_part_dropout": 0.3,
         "temperature": 1.0,
         "prototype_init": "random",
     },

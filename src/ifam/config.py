@@ -49,7 +49,7 @@ class ModelConfig:
     mask_gradient: MaskGradient = "cut"
     soft_masks: bool = False
     part_dropout: float = 0.3
-    stage2_part_dropout: float | None = None
+    stage2_part_dropout: float | None = 0.3
     """None: 0.3, and 0 where there is one part, without which stage 2 would see nothing"""
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"

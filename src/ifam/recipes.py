@@ -16,7 +16,7 @@ def staged(method: MethodName, epochs: int = 6) -> TrainingConfig:
     stage1_epochs = (epochs + 1) // 3 if method == "ifam" else 0  # of a single epoch none: both stages together
     return TrainingConfig(
         method=method,
-        model=ModelConfig(backbone="ifam-nano", num_parts=1, prototype_init="centre"),
+        model=ModelConfig(backbone="ifam-nano", num_parts=1, stage2_part_dropout=None, prototype_init="centre"),
         optimizer=OptimizerConfig(
             epochs=epochs,
             batch_size=32,
