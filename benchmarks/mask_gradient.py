@@ -3,7 +3,7 @@
 A fixed small protocol: 112 px (8×8 tokens), 4 epochs, the recipe "staged" otherwise. "joint" trains both stages
 together from the first epoch; "stage 1 first" trains stage 1 alone for two epochs and both together for two more.
 
-    python benchmarks/mask_gradient.py DATA --backbone WEIGHTS --runs DIR --json FILE --seeds 0 1
+    python benchmarks/mask_gradient.py DATA --backbone WEIGHTS --runs DIR --json FILE --seeds 0 1 [--methods exact cut]
 """
 
 import itertools
@@ -65,10 +65,12 @@ def log_ratio_quantiles(folder: Path, data: Path, images: int = 64) -> dict[str,
 
 
 def main() -> None:
-    options = protocol.arguments(__doc__ or "")
-    rows: list[dict[str, Any]] = []
+    options = protocol.arguments(__doc__ or "", methods=["exact", "cut", "bounded"])
+    rows: dict[str, Any] = protocol.measured_before(options.json, "rows")
     for order, gradient, num_parts in itertools.product(ORDERS, ("exact", "cut", "bounded"), (1, 4)):
         name = f"{order.replace(' ', '')}-K{num_parts}-{gradient}"
+        if name in rows or gradient not in options.methods:
+            continue
         results = [
             protocol.test_once(
                 make_config(order, num_parts, gradient, options.backbone, seed),
@@ -78,20 +80,18 @@ def main() -> None:
             for seed in options.seeds
         ]
         ratios = log_ratio_quantiles(options.runs / f"{name}-seed{options.seeds[0]}", options.data)
-        rows.append(
-            {
-                "order": order,
-                "num_parts": num_parts,
-                "mask_gradient": gradient,
-                "test": protocol.summary(results),
-                "log_ratio_quantiles_of_unselected_keys": ratios,
-                "config": protocol.settings(make_config(order, num_parts, gradient, options.backbone, 0)),
-                "results": results,
-            }
-        )
+        rows[name] = {
+            "order": order,
+            "num_parts": num_parts,
+            "mask_gradient": gradient,
+            "test": protocol.summary(results),
+            "log_ratio_quantiles_of_unselected_keys": ratios,
+            "config": protocol.settings(make_config(order, num_parts, gradient, options.backbone, 0)),
+            "results": results,
+        }
         command = "python benchmarks/mask_gradient.py DATA --backbone WEIGHTS --runs DIR --json FILE --seeds 0 1"
         protocol.save(options.json, (__doc__ or "").splitlines()[0], command, {"rows": rows})
-        print(name, rows[-1]["test"], flush=True)
+        print(name, rows[name]["test"], flush=True)
 
 
 if __name__ == "__main__":
