@@ -22,8 +22,8 @@ from ifam.storage import load
 from ifam.training.run import train
 
 
-def arguments(description: str, methods: Sequence[str] = ()) -> argparse.Namespace:
-    """The options of every benchmark; ``methods``: what ``--methods`` chooses from."""
+def arguments(description: str, methods: Sequence[str] = (), **numbers: int) -> argparse.Namespace:
+    """The options of every benchmark; ``methods``: what ``--methods`` chooses from; ``numbers``: further defaults."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path)
     parser.add_argument("--backbone", required=True)
@@ -34,6 +34,8 @@ def arguments(description: str, methods: Sequence[str] = ()) -> argparse.Namespa
     parser.add_argument("--json", type=Path, required=True)
     if methods:
         parser.add_argument("--methods", nargs="+", choices=methods, default=methods, help="default: all")
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")
     return parser.parse_args()
 
 
