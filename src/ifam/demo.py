@@ -154,8 +154,8 @@ def three_sentences(result: DemoResult) -> list[str]:
         f"iFAM, whose second stage sees {ifam.mean_kept or 0:.0%} of an image on average, is right on "
         f"{ifam.worst_group_accuracy:.0%} of its worst group, {abs(gain):.0f} points "
         f"{'more' if gain >= 0 else 'less'}, and loses {100 * ifam.bg_gap:.0f}.",
-        "A map alone is not enough: late masking has such a map too, but what it pools under the map has seen the "
-        f"whole image; it is right on {late.worst_group_accuracy:.0%} of its worst group.",
+        "Late masking has such a map too, but what it pools under the map has seen the whole image: "
+        f"it is right on {late.worst_group_accuracy:.0%} of its worst group.",
     ]
 
 
