@@ -32,15 +32,14 @@ HEADS: list[Settings] = [{"optimizer.lr_heads": 1e-2}, {"optimizer.lr_heads": 1e
 GRIDS = {"ifam": RATES, "erm": RATES, "linear_probe": FROZEN, "pdiscoformer": HEADS}
 
 
-def make_config(method: str, setting: Settings, backbone: str) -> TrainingConfig:
-    base = staged({"linear_probe": "erm"}.get(method, method), TUNING_EPOCHS)  # type: ignore[arg-type]
+def make_config(method: str, setting: Settings, backbone: str, epochs: int = TUNING_EPOCHS) -> TrainingConfig:
+    base = staged({"linear_probe": "erm"}.get(method, method), epochs)  # type: ignore[arg-type]
     return override(base, setting | {"model.backbone": backbone})
 
 
 def final_config(method: str, setting: Settings, options: Namespace, seed: int) -> TrainingConfig:
-    base = staged({"linear_probe": "erm"}.get(method, method), options.epochs)  # type: ignore[arg-type]
-    changes = {"model.backbone": options.backbone, "model.image_size": options.image_size, "seed": seed}
-    return override(base, setting | changes)
+    changes = {"model.image_size": options.image_size, "seed": seed}
+    return make_config(method, setting | changes, options.backbone, options.epochs)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import protocol
 
-from ifam.demo import METHODS, NUMBERS, demo_config, run_demo
+from ifam.demo import METHODS, NUMBERS, Row, demo_config, run_demo
 
 COLUMNS = ("worst_group_accuracy", "accuracy", "foreground_iou", "bg_gap", "mean_kept")
 
@@ -30,7 +30,7 @@ def main() -> None:
         if not (folder / NUMBERS).exists():
             run_demo(folder, seed=seed)
         results.append(json.loads((folder / NUMBERS).read_text()))
-    summary = [_over_seeds([result["rows"][number] for result in results]) for number in range(len(METHODS) + 1)]
+    summary = [_over_seeds([Row(**result["rows"][number]) for result in results]) for number in range(len(METHODS) + 1)]
     for row in summary:
         print(row, flush=True)
     protocol.save(
@@ -45,12 +45,10 @@ def main() -> None:
     )
 
 
-def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    for row in rows:
-        row["bg_gap"] = row["mixed_same"] - row["mixed_rand"]
-    known = {name: [row[name] for row in rows] for name in COLUMNS if rows[0][name] is not None}
+def _over_seeds(rows: list[Row]) -> dict[str, Any]:
+    known = {name: [getattr(row, name) for row in rows] for name in COLUMNS if getattr(rows[0], name) is not None}
     spread = {name: {"median": median(v), "min": min(v), "max": max(v), "seeds": len(v)} for name, v in known.items()}
-    return {"name": rows[0]["name"], **spread}
+    return {"name": rows[0].name, **spread}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ifam.scenes.drawing import Array, Capsule, Texture, Window, blur, fractal_noise, paint
+from ifam.scenes.drawing import Array, Capsule, Window, blur, fractal_noise, paint
 
 PLACES = ("meadow", "shore")
 
@@ -80,14 +80,13 @@ def _distractor(rng: np.random.Generator, image: Array, horizon: float) -> None:
     def texture(along: Array, across: Array, window: Window) -> Array:
         return (0.9 + 0.22 * rough[window]).astype(np.float32)
 
-    painted: Texture = texture
     if rng.random() < 0.5:
         for k in range(rng.integers(2, 5)):
             foot = x + unit * (k - 1.5) * 0.5
             paint(image, Capsule((foot, y), (foot + rng.normal(0, 2), y + unit), unit * 0.1, unit * 0.07), colour * 0.7)
-    paint(image, Capsule((x - unit * 0.5, y), (x + unit * 0.5, y + lean), unit * 0.5, unit * 0.45), colour, painted)
+    paint(image, Capsule((x - unit * 0.5, y), (x + unit * 0.5, y + lean), unit * 0.5, unit * 0.45), colour, texture)
     knob = (x + side * unit * rng.uniform(0.3, 0.7), y - unit * rng.uniform(0.4, 0.8))
-    paint(image, Capsule(knob, knob, unit * 0.3, unit * 0.3), colour, painted)
+    paint(image, Capsule(knob, knob, unit * 0.3, unit * 0.3), colour, texture)
 
 
 def _blade(rng: np.random.Generator, x: float, y: float) -> Capsule:

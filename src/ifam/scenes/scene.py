@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ifam.scenes.creatures import make_creature
 from ifam.scenes.drawing import Point, erase, paint
-from ifam.scenes.places import make_place
+from ifam.scenes.places import Place, make_place
 
 SIZE = 112
 Variant = Literal["original", "mixed_same", "mixed_rand", "only_bg", "only_fg"]
@@ -44,14 +44,15 @@ def draw(recipe: Recipe) -> Scene:
     """Draw a scene."""
     size = recipe.size
     creature = make_creature(np.random.default_rng((0, *recipe.animal)), recipe.label, size)
-    place = make_place(np.random.default_rng((1, *recipe.background)), recipe.place, size)
-    image = np.zeros((size, size, 3), np.float32) if recipe.shows == "animal" else place.image.copy()
+    if recipe.shows == "animal":
+        place = Place(image=np.zeros((size, size, 3), np.float32), foreground=())
+    else:
+        place = make_place(np.random.default_rng((1, *recipe.background)), recipe.place, size)
+    image = place.image.copy()
     cover = np.zeros((size, size), np.float32)
     if recipe.shows != "background":
         creature.draw(image, cover)
     for capsule, colour in place.foreground:
-        if recipe.shows == "animal":
-            continue
         paint(image, capsule, colour)
         erase(cover, capsule)
     camera = np.random.default_rng((2, *recipe.animal, *recipe.background))
