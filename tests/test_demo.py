@@ -70,7 +70,7 @@ def test_the_numbers_are_those_of_evaluate(report: Path) -> None:
 
 def row(name: str, worst: float, same: float, rand: float) -> Row:
     return Row(
-        name=name, worst_group="wader/meadow", worst_group_accuracy=worst, accuracy=0.8, foreground_iou=None,
+        name=name, worst_group="wader/woods", worst_group_accuracy=worst, accuracy=0.8, foreground_iou=None,
         mixed_same=same, mixed_rand=rand, mean_kept=0.2,
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_the_sentences_follow_the_numbers(worst: float, said: str) -> None:
     ]
     first, second, third = three_sentences(DemoResult(rows=rows, seed=0, num_test_images=8, seconds=1))
     assert "80%" in first
-    assert "25% of wader/meadow" in first
+    assert "25% of wader/woods" in first
     assert "loses 30 points" in first
     assert said in second
     assert "sees 20%" in second

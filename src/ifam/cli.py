@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args
 from ifam import commands
 from ifam.config import MaskGradient, MethodName, Precision
 from ifam.errors import IfamError, UsageError
-from ifam.recipes import DEFAULT, RECIPES
+from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
 
 INTERRUPTED = 130
 
@@ -113,7 +113,11 @@ def _train(subparsers: Any) -> None:
     _data(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
     default = RECIPES[DEFAULT]("ifam").optimizer
-    command.add_argument("--recipe", choices=list(RECIPES), help=f"configuration to start from (default {DEFAULT})")
+    command.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help=f"configuration to start from (default {DEFAULT}; without DATA {DEFAULT_WITHOUT_DATA})",
+    )
     command.add_argument("--method", choices=get_args(MethodName), help="what to train (default ifam)")
     command.add_argument(
         "--backbone",

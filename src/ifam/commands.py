@@ -117,7 +117,7 @@ def training_config(options: Namespace) -> "TrainingConfig":
 def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":
     """What the changes start from; a recipe is made for the method and the epochs among them."""
     from ifam import config as configuration
-    from ifam.recipes import DEFAULT, recipe
+    from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, recipe
 
     if options.config is not None and options.recipe is not None:
         raise UsageError("recipe: expected either --recipe or --config, got both")
@@ -127,7 +127,8 @@ def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig
         return configuration.read(_resumed_config(options.out))
     epochs = changes.get("optimizer.epochs")
     # another type is refused when the changes are made
-    return recipe(options.recipe or DEFAULT, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
+    name = options.recipe or (DEFAULT_WITHOUT_DATA if options.data is None else DEFAULT)
+    return recipe(name, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
 
 
 def _settings(arguments: list[str]) -> dict[str, Any]:

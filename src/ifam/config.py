@@ -54,6 +54,8 @@ class ModelConfig:
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"
     """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
+    centre_lean: float = 12.0
+    """how far they lean there, in standard deviations of the logits; the rest of where they begin is random"""
 
     def __post_init__(self) -> None:
         _at_least("model.num_parts", self.num_parts, 1)
@@ -66,6 +68,7 @@ class ModelConfig:
             value = getattr(self, name)
             _between(f"model.{name}", 0 if value is None else value, 0, 0.999)
         _positive("model.temperature", self.temperature)
+        _positive("model.centre_lean", self.centre_lean)
 
 
 @dataclass(frozen=True, kw_only=True)

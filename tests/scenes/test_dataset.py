@@ -62,7 +62,7 @@ def test_variants_keep_the_animals_of_the_test_split() -> None:
 def test_the_folder_is_read_as_any_other(folder: Path) -> None:
     table = read_table(folder)
     assert table.class_names == ("wader", "grazer")
-    assert table.group_names == ("wader/meadow", "wader/shore", "grazer/meadow", "grazer/shore")
+    assert table.group_names == ("wader/woods", "wader/shore", "grazer/woods", "grazer/shore")
     assert {split: len(table.select(split)) for split in table.splits} == {"train": 8, "val": 4, "test": 8}
     assert {"body", "head", "legs"} <= set(table.keypoint_names)
     for sample, row in zip(table.samples, plan(SMALL), strict=True):

@@ -6,7 +6,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ifam.scenes.creatures import CLASSES, make_creature
+from ifam.scenes.creatures import (
+    BEST_BY_ALL_ELSEWHERE,
+    BEST_BY_ANIMAL,
+    CLASSES,
+    OWN_FORM,
+    TELLING,
+    Creature,
+    make_creature,
+)
 from ifam.scenes.drawing import Capsule, fractal_noise, paint
 from ifam.scenes.places import PLACES, make_place
 from ifam.scenes.scene import SIZE, Recipe, draw
@@ -76,16 +84,60 @@ def test_a_point_outside_the_image_is_not_listed() -> None:
 
 def test_classes_differ_in_parts_alone() -> None:
     """Size, pose and coat are drawn alike: with one seed the two animals share body, head, colour and pattern."""
-    lacking = 0
     for number in range(50):
         wader, grazer = (make_creature(np.random.default_rng(number), label, SIZE) for label in (0, 1))
         common = [
             [limb.shape for limb in animal.limbs if limb.part in ("body", "neck", "head")] for animal in (wader, grazer)
         ]
         assert common[0] == common[1]
-        lacking += "legs" not in wader.points
-    assert 5 < lacking < 30, "parts are missing at times"
     assert len(CLASSES) == len(PLACES) == 2
+
+
+def parts_of_a_wader(creature: Creature) -> set[str]:
+    """Told by the number of limbs: 3 feathers in crest and fan, 2 long legs; a bill is longer than a muzzle."""
+    limbs = {part: [limb.shape for limb in creature.limbs if limb.part == part] for part in TELLING}
+    (bill,) = limbs["bill"]
+    found = {part for part, count in (("head gear", 3), ("tail", 3), ("legs", 2)) if len(limbs[part]) == count}
+    return found | ({"bill"} if bill.start_radius > 2 * bill.end_radius else set())
+
+
+def test_no_single_part_decides() -> None:
+    animals = [(n % 2, make_creature(np.random.default_rng(n), n % 2, SIZE)) for n in range(2000)]
+    own = np.array(
+        [[(part in parts_of_a_wader(animal)) == (label == 0) for part in TELLING] for label, animal in animals]
+    )
+    assert own.mean(0) == pytest.approx([OWN_FORM] * len(TELLING), abs=0.03)
+    assert abs(np.corrcoef(own.T) - np.eye(len(TELLING))).max() < 0.08, "each part is drawn for itself"
+
+
+def test_what_can_be_known_at_best() -> None:
+    """Exactly, over all animals: by the animal alone, and by what pays in training, where the place is known too."""
+    place = np.log(0.95 / 0.05)  # log-odds of the class
+    part = np.log(OWN_FORM / (1 - OWN_FORM))
+    alone = elsewhere = 0.0
+    for own in product((0, 1), repeat=len(TELLING)):
+        chance = np.prod([OWN_FORM if one else 1 - OWN_FORM for one in own])
+        evidence = part * (2 * sum(own) - len(own))
+        alone += chance * (0.5 if abs(evidence) < 1e-9 else float(evidence > 0))
+        elsewhere += chance * float(evidence - place > 0)  # an animal of the other place
+    assert alone == pytest.approx(BEST_BY_ANIMAL, abs=0.005)
+    assert elsewhere == pytest.approx(BEST_BY_ALL_ELSEWHERE, abs=0.005)
+
+
+def test_places_differ_in_what_stands_there_and_not_in_colour() -> None:
+    images = [[make_place(np.random.default_rng((p, n)), p, SIZE).image for n in range(100)] for p in (0, 1)]
+    colours = np.array([[image.mean((0, 1)) for image in place] for place in images])
+    difference = colours[0].mean(0) - colours[1].mean(0)
+    scores = (colours - colours.mean((0, 1))) @ difference
+    assert ((scores[0] > 0).mean() + (scores[1] < 0).mean()) / 2 < 0.6
+    upright = np.array(
+        [
+            [np.abs(np.diff(i[:50], axis=1)).mean() - np.abs(np.diff(i[:50], axis=0)).mean() for i in place]
+            for place in images
+        ]
+    )
+    middle = np.median(upright)
+    assert (upright[0] > middle).mean() > 0.7, "trees stand, waves lie"
 
 
 @pytest.mark.parametrize("recipe", RECIPES[:4], ids=str)

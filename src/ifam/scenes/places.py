@@ -1,4 +1,8 @@
-"""Two families of place, cluttered with things that resemble an animal: a boulder with a knob, a stump with roots."""
+"""Two families of place, told apart by what stands in them, trees or waves, and not by colour.
+
+Light, sky, ground, reeds in front and the clutter that resembles an animal (a boulder with a knob, a stump with roots)
+are drawn alike for both, so that a few pixels beside an animal say little about the place, and the whole image says it.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +10,7 @@ import numpy as np
 
 from ifam.scenes.drawing import Array, Capsule, Window, blur, fractal_noise, paint
 
-PLACES = ("meadow", "shore")
+PLACES = ("woods", "shore")
 
 
 @dataclass(frozen=True)
@@ -19,52 +23,53 @@ class Place:
 
 def make_place(rng: np.random.Generator, place: int, size: int) -> Place:
     """A background of family ``place``, drawn without knowing the animal."""
-    image, horizon = (_meadow if place == 0 else _shore)(rng, size)
+    horizon = size * rng.uniform(0.25, 0.5)
+    image = _gradient(rng, size)
+    image[int(horizon) :] = _gradient(rng, size)[int(horizon) :]
+    (_trees if place == 0 else _waves)(rng, image, horizon)
     for _ in range(rng.integers(2, 5)):
         _distractor(rng, image, horizon)
-    image = blur(image, float(rng.uniform(0.2, 1.2)))
-    return Place(image=image, foreground=tuple((_blades if place == 0 else _foam)(rng, size)))
+    image = blur(image, float(rng.uniform(1.0, 2.2)))
+    return Place(image=image, foreground=tuple(_reeds(rng, size)))
 
 
-def _ground(rng: np.random.Generator, size: int, top: Array, bottom: Array, cells: tuple[float, float]) -> Array:
-    """A gradient from ``top`` to ``bottom`` under noise."""
+def _gradient(rng: np.random.Generator, size: int) -> Array:
+    """From one colour above to another below, under noise."""
     share = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    noise = fractal_noise(rng, size, cells)[..., None]
-    tint = rng.normal(0, 0.03, 3).astype(np.float32)
-    image: Array = (top + share * (bottom - top) + tint) * (1 + 0.14 * noise)
+    noise = fractal_noise(rng, size, (6, 4))[..., None]
+    top, bottom = _colour(rng), _colour(rng)
+    image: Array = (top + share * (bottom - top)) * (1 + 0.14 * noise)
     return image.astype(np.float32)
 
 
-def _colour(rng: np.random.Generator, *mean: float) -> Array:
-    return (np.array(mean) * rng.uniform(0.75, 1.25) * rng.normal(1, 0.07, 3)).clip(0.02, 1).astype(np.float32)
+def _colour(rng: np.random.Generator) -> Array:
+    """A muted colour between green, grey and blue, of any lightness."""
+    green_to_blue = rng.uniform()
+    hue = (1 - green_to_blue) * np.array([0.85, 1.05, 0.5]) + green_to_blue * np.array([0.75, 1.0, 1.2])
+    strength = rng.uniform(0.2, 1)
+    return (rng.uniform(0.25, 0.75) * (1 + strength * (hue - 1))).astype(np.float32)
 
 
-def _meadow(rng: np.random.Generator, size: int) -> tuple[Array, float]:
-    """Woods above, grass below."""
-    image = _ground(rng, size, _colour(rng, 0.2, 0.3, 0.16), _colour(rng, 0.4, 0.46, 0.22), (6, 6))
-    horizon = size * rng.uniform(0.3, 0.6)
-    for _ in range(rng.integers(3, 9)):
-        x, radius = rng.uniform(0, size), rng.uniform(1, 4)
-        trunk = Capsule((x, -5), (x + rng.normal(0, 5), horizon + rng.uniform(0, 8)), radius, radius * 1.2)
-        paint(image, trunk, _colour(rng, 0.26, 0.2, 0.15))
-    for _ in range(70):
-        x, y = rng.uniform(0, size), rng.uniform(horizon, size + 5)
-        paint(image, _blade(rng, x, y), _colour(rng, 0.36, 0.45, 0.18))
-    return image, horizon
+def _trees(rng: np.random.Generator, image: Array, horizon: float) -> None:
+    """Trunks that leave the image above."""
+    size = image.shape[0]
+    for _ in range(rng.integers(4, 9)):
+        x, radius = _sideways(rng, size), rng.uniform(1, 3.5)
+        foot = horizon + rng.uniform(-3, 0.25 * size)
+        paint(image, Capsule((x, -5), (x + rng.normal(0, 5), foot), radius, radius * 1.2), _colour(rng))
 
 
-def _shore(rng: np.random.Generator, size: int) -> tuple[Array, float]:
-    """Sky above, water and wet sand below."""
-    image = _ground(rng, size, _colour(rng, 0.66, 0.72, 0.8), _colour(rng, 0.72, 0.76, 0.8), (2, 1))
-    horizon = size * rng.uniform(0.2, 0.5)
-    water = _ground(rng, size, _colour(rng, 0.28, 0.4, 0.5), _colour(rng, 0.42, 0.5, 0.52), (14, 2))
-    image[int(horizon) :] = water[int(horizon) :]
-    for _ in range(40):
-        y = rng.uniform(horizon, size)
-        x, length = rng.uniform(-10, size), rng.uniform(4, 26) * (0.3 + (y - horizon) / size)
-        wave = Capsule((x, y), (x + length, y + rng.normal(0, 0.6)), 0.7, 0.4)
-        paint(image, wave, _colour(rng, 0.75, 0.8, 0.84))
-    return image, horizon
+def _waves(rng: np.random.Generator, image: Array, horizon: float) -> None:
+    """Long level crests below the horizon."""
+    size = image.shape[0]
+    for _ in range(rng.integers(12, 24)):
+        x, y, half = _sideways(rng, size), rng.uniform(horizon, size), rng.uniform(6, 22)
+        paint(image, Capsule((x - half, y), (x + half, y + rng.normal(0, 0.6)), 1.2, 0.6), _colour(rng))
+
+
+def _sideways(rng: np.random.Generator, size: int) -> float:
+    """A column, rather at the sides than in the middle: animals are photographed in clearings."""
+    return float(size * rng.beta(0.5, 0.5))
 
 
 def _distractor(rng: np.random.Generator, image: Array, horizon: float) -> None:
@@ -74,7 +79,7 @@ def _distractor(rng: np.random.Generator, image: Array, horizon: float) -> None:
     x, y = rng.uniform(0, size), rng.uniform(horizon, size)
     lean, side = rng.normal(0, 0.3), rng.choice([-1, 1])
     grey = rng.uniform(0.25, 0.7)
-    colour = _colour(rng, grey, grey * rng.uniform(0.85, 1), grey * rng.uniform(0.7, 1))
+    colour = np.array([1, rng.uniform(0.85, 1), rng.uniform(0.7, 1)], np.float32) * np.float32(grey)
     rough = fractal_noise(rng, size, (size / 6, size / 6), octaves=2)
 
     def texture(along: Array, across: Array, window: Window) -> Array:
@@ -94,17 +99,9 @@ def _blade(rng: np.random.Generator, x: float, y: float) -> Capsule:
     return Capsule((x, y), (x + rng.normal(0, 0.3) * height, y - height), 0.9, 0.2)
 
 
-def _blades(rng: np.random.Generator, size: int) -> list[tuple[Capsule, Array]]:
+def _reeds(rng: np.random.Generator, size: int) -> list[tuple[Capsule, Array]]:
     ground = size * rng.uniform(0.65, 0.85)
     return [
-        (_blade(rng, rng.uniform(0, size), ground + rng.uniform(-1, 8)), _colour(rng, 0.36, 0.45, 0.18))
+        (_blade(rng, rng.uniform(0, size), ground + rng.uniform(-1, 8)), _colour(rng))
         for _ in range(rng.integers(10, 45))
     ]
-
-
-def _foam(rng: np.random.Generator, size: int) -> list[tuple[Capsule, Array]]:
-    surface, found = size * rng.uniform(0.6, 0.8), []
-    for _ in range(rng.integers(4, 14)):
-        x, y, length = rng.uniform(-10, size), surface + rng.uniform(-6, 3), rng.uniform(6, 26)
-        found.append((Capsule((x, y), (x + length, y), 1.1, 0.7), _colour(rng, 0.6, 0.68, 0.72)))
-    return found
