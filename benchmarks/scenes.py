@@ -1,8 +1,8 @@
 """The demo over several seeds of data and training.
 
 The grids below were run on the data of seed 100, and the setting of each method was taken by its worst-group accuracy
-on that validation split; the recipe `scenes` holds what was chosen. The seeds reported draw other data, on which nothing
-was tuned, and choose epochs and interventions on validation splits of their own.
+on that validation split; the recipe `scenes` holds what was chosen. The seeds reported draw other data, on which
+nothing was tuned, and choose epochs and interventions on validation splits of their own.
 
 python benchmarks/scenes.py --runs DIR --json FILE [--seeds 0 1 2 3 4]
 """
