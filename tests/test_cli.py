@@ -22,6 +22,7 @@ from ifam.console import print_evaluation
 from ifam.evaluate import Evaluation, GroupResult, Score
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
+from ifam.recipes import recipe
 from ifam.storage import save
 from ifam.training.module import TrainingModule
 
@@ -368,6 +369,14 @@ def test_a_recipe_fits_the_epochs_wherever_they_are_given(method: list[str]) -> 
     )
     assert flag == setting
     assert (flag.optimizer.epochs, flag.optimizer.stage1_epochs) == (8, 0 if method else 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [([], "scenes"), (["data"], "staged"), (["--recipe", "staged"], "staged")]
+)
+def test_without_data_the_recipe_is_that_of_the_generated_data(arguments: list[str], expected: str) -> None:
+    config = training_config(parser().parse_args(["train", *arguments, "--out", "run"]))
+    assert config == recipe(expected, "ifam")
 
 
 def test_a_logger_that_is_not_installed(

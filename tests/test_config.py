@@ -22,6 +22,7 @@ PAPER = {
         "part_dropout": 0.3,
         "stage2_part_dropout": 0.3,
         "temperature": 1.0,
+        "centre_lean": 12.0,
         "prototype_init": "random",
     },
     "losses": {
@@ -107,6 +108,7 @@ def test_a_configuration_does_not_change() -> None:
         ({"model.part_dropout": 1.0}, ["model.part_dropout", "1.0"]),
         ({"model.stage2_part_dropout": -0.1}, ["model.stage2_part_dropout", "-0.1"]),
         ({"model.temperature": 0}, ["model.temperature", "positive"]),
+        ({"model.centre_lean": 0}, ["model.centre_lean", "positive"]),
         ({"losses.entropy": -1}, ["losses.entropy", "at least 0", "-1"]),
         ({"losses.entropy": float("nan")}, ["losses.entropy", "nan"]),
         ({"losses.entropy": float("inf")}, ["losses.entropy: expected a finite number, got inf"]),

@@ -146,6 +146,8 @@ def test_the_staged_recipe_fits_any_number_of_epochs() -> None:
         assert optimizer.freeze_stage1
     assert recipe("staged", "erm", 8).optimizer.stage1_epochs == 0
     assert recipe("staged", "ifam").model.stage2_part_dropout is None
+    assert recipe("scenes", "ifam", 9).optimizer.stage1_epochs == 3
+    assert recipe("scenes", "erm").optimizer.epochs == recipe("scenes", "ifam").optimizer.epochs
     assert recipe("paper", "ifam") == TrainingConfig(model=ModelConfig(image_size=518))
 
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("init", ["random", "centre"])
 def test_prototypes_lean_to_the_centre_of_training_images_where_asked(init: str, scenes: ImageTable) -> None:
-    config = tiny_config(model__prototype_init=init)
+    config = tiny_config(model__prototype_init=init, model__centre_lean=6.0)
     model = TwoStage(config).build(scenes.class_names)
     fit_preprocessing(model, scenes, config)
     before = model.prototypes.detach().clone()
@@ -26,6 +26,12 @@ def test_prototypes_lean_to_the_centre_of_training_images_where_asked(init: str,
         shift = model.prototypes - before
         torch.testing.assert_close(shift[0], shift[1])  # all foreground parts alike, the background the other way
         assert torch.nn.functional.cosine_similarity(shift[0], shift[-1], dim=0).abs() > 0.999
+        twice = replace(config, model=replace(config.model, centre_lean=12.0))
+        with torch.no_grad():
+            model.prototypes.copy_(before)
+        initialise_prototypes(model, scenes, twice, CPU)
+        further = model.prototypes - before
+        torch.testing.assert_close(further[0] - further[-1], 2 * (shift[0] - shift[-1]))
         train_only = replace(scenes, samples=scenes.select("train").samples)
         with torch.no_grad():
             model.prototypes.copy_(before)
