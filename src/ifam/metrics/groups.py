@@ -27,17 +27,22 @@ def group_accuracy(correct: Tensor, groups: Tensor, num_groups: int) -> list[Gro
 
     ``correct`` (N,) bool; ``groups`` (N,) int, −1 where the group is unknown: such images count for no group.
     """
-    if correct.shape != groups.shape or groups.ndim != 1:
-        raise UsageError(f"groups: expected one per image, {tuple(correct.shape)}, got {tuple(groups.shape)}")
+    check_groups(groups, correct.shape, num_groups)
+    known = groups >= 0
+    counts = torch.bincount(groups[known], minlength=num_groups).tolist()
+    hits = torch.bincount(groups[known & correct.bool()], minlength=num_groups).tolist()
+    return [GroupScore(correct=hit, count=count) for hit, count in zip(hits, counts, strict=True)]
+
+
+def check_groups(groups: Tensor, shape: torch.Size, num_groups: int) -> None:
+    """Refuse groups that are not one per image, of ``shape`` (N,), or not from −1 to ``num_groups`` − 1."""
+    if shape != groups.shape or groups.ndim != 1:
+        raise UsageError(f"groups: expected one per image, {tuple(shape)}, got {tuple(groups.shape)}")
     if groups.numel() and not (int(groups.min()) >= -1 and int(groups.max()) < num_groups):
         raise UsageError(
             f"groups: expected −1 (unknown) to {num_groups - 1}, got {int(groups.min())} to {int(groups.max())};"
             " align the data's groups with the model's first"
         )
-    known = groups >= 0
-    counts = torch.bincount(groups[known], minlength=num_groups).tolist()
-    hits = torch.bincount(groups[known & correct.bool()], minlength=num_groups).tolist()
-    return [GroupScore(correct=hit, count=count) for hit, count in zip(hits, counts, strict=True)]
 
 
 def worst_group_accuracy(scores: Sequence[GroupScore]) -> float | None:

@@ -1,0 +1,112 @@
+"""How far a score would move with another sample of test images: percentile bootstrap intervals."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ifam.errors import UsageError
+from ifam.metrics.groups import check_groups, group_accuracy, worst_group_accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """The statistic of the data, and the limits between which the middle ``level`` of the resamples fell.
+
+    None where the data does not allow the number; ``left_out`` of the ``repeats`` resamples did not allow it either.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    level: float
+    repeats: int
+    left_out: int
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float | None],
+    *per_sample: Tensor,
+    seed: int,
+    repeats: int = 1000,
+    level: float = 0.95,
+    within: Tensor | None = None,
+) -> Interval:
+    """Percentile bootstrap of ``statistic(*per_sample)`` over samples, drawn with replacement.
+
+    ``per_sample``: one or more (N, ...). ``within`` (N,) int: draw within each of its values, so that each resample
+    has as many samples of it as the data. The interval speaks of the choice of test images, not of seeds in training.
+    It depends on the data and ``seed`` alone: torch's global generator is neither read nor advanced.
+
+    >>> correct = torch.arange(100) < 80
+    >>> bootstrap_interval(lambda correct: float(correct.double().mean()), correct, seed=0).estimate
+    0.8
+    """
+    sizes = sorted({len(values) for values in (*per_sample, *([] if within is None else [within]))})
+    if not per_sample or len(sizes) != 1:
+        raise UsageError(f"bootstrap: expected one or more tensors of one length, got {len(per_sample)} of {sizes}")
+    if repeats < 1 or not 0 < level < 1:
+        raise UsageError(
+            f"bootstrap: expected at least 1 repeat and a level between 0 and 1, got {repeats} and {level}"
+        )
+    found: list[float] = []
+    if sizes[0]:
+        drawn = (
+            statistic(*(v[i.to(v.device)] for v in per_sample)) for i in _resamples(sizes[0], within, seed, repeats)
+        )
+        found = [value for value in drawn if value is not None]
+    low = high = None
+    if found:
+        tail = (1 - level) / 2
+        limits = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+        low, high = torch.tensor(found, dtype=torch.float64).quantile(limits).tolist()
+    return Interval(
+        estimate=statistic(*per_sample),
+        low=low,
+        high=high,
+        level=level,
+        repeats=repeats,
+        left_out=repeats - len(found),
+    )
+
+
+def _resamples(num_samples: int, within: Tensor | None, seed: int, repeats: int) -> Iterator[Tensor]:
+    """``repeats`` times N indices."""
+    generator = torch.Generator().manual_seed(seed)
+    strata = [torch.arange(num_samples)]
+    if within is not None:
+        within = within.cpu()
+        strata = [(within == value).nonzero()[:, 0] for value in torch.unique(within)]
+    for _ in range(repeats):
+        yield torch.cat([rows[torch.randint(len(rows), (len(rows),), generator=generator)] for rows in strata])
+
+
+def accuracy_interval(correct: Tensor, *, seed: int, repeats: int = 1000, level: float = 0.95) -> Interval:
+    """Interval of the share of ``correct`` (N,) bool."""
+    return bootstrap_interval(_mean, correct, seed=seed, repeats=repeats, level=level)
+
+
+def worst_group_accuracy_interval(
+    correct: Tensor, groups: Tensor, num_groups: int, *, seed: int, repeats: int = 1000, level: float = 0.95
+) -> Interval:
+    """Interval of the worst group's accuracy: ``correct`` (N,) bool, ``groups`` (N,) int, −1 = unknown.
+
+    Drawn within groups: how many images a group has was decided by those who made the test set, and a free draw would
+    at times leave a small group, often the worst, nearly or entirely out. The worst may be another group in each
+    resample; with close or small groups the lowest of several is low by chance, and the interval lies low.
+    """
+    check_groups(groups, correct.shape, num_groups)
+    return bootstrap_interval(
+        lambda correct, groups: worst_group_accuracy(group_accuracy(correct, groups, num_groups)),
+        correct,
+        groups,
+        seed=seed,
+        repeats=repeats,
+        level=level,
+        within=groups,
+    )
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.double().mean()) if len(values) else None

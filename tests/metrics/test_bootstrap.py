@@ -1,0 +1,138 @@
+import pytest
+import torch
+from scipy.stats import binom
+from torch import Tensor
+
+from ifam.errors import UsageError
+from ifam.metrics import (
+    accuracy_interval,
+    binary_auc,
+    bootstrap_interval,
+    group_accuracy,
+    worst_group_accuracy,
+    worst_group_accuracy_interval,
+)
+
+
+def bernoulli(n: int, p: float, seed: int) -> Tensor:
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed)) < p
+
+
+def test_resamples_of_correct_answers_are_binomial() -> None:
+    n, p = 200, 0.8
+    interval = accuracy_interval(torch.arange(n) < n * p, seed=0, repeats=4000, level=0.9)
+    assert interval.estimate == p
+    assert interval.low is not None
+    assert interval.high is not None
+    # At most one image from the exact quantiles.
+    assert interval.low == pytest.approx(binom.ppf(0.05, n, p) / n, abs=1 / n)
+    assert interval.high == pytest.approx(binom.ppf(0.95, n, p) / n, abs=1 / n)
+
+
+def test_coverage_is_close_to_nominal() -> None:
+    n, p, trials = 150, 0.7, 300
+    intervals = [accuracy_interval(bernoulli(n, p, seed), seed=seed, repeats=300) for seed in range(trials)]
+    covered = sum(i.low <= p <= i.high for i in intervals if i.low is not None and i.high is not None)
+    assert 0.91 <= covered / trials <= 0.98
+
+
+def test_the_seed_alone_decides() -> None:
+    correct = bernoulli(80, 0.6, 0)
+    torch.manual_seed(1)
+    first = accuracy_interval(correct, seed=5, repeats=50)
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    assert accuracy_interval(correct, seed=5, repeats=50) == first
+    assert accuracy_interval(correct, seed=6, repeats=50) != first
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)  # the first call advanced nothing
+
+
+def test_tensors_are_resampled_together() -> None:
+    values = torch.arange(30)
+
+    def aligned(a: Tensor, b: Tensor) -> float:
+        assert torch.equal(b, 2 * a)
+        return float(a.double().mean())
+
+    interval = bootstrap_interval(aligned, values, 2 * values, seed=0, repeats=20)
+    assert interval.estimate == 14.5
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low < 14.5 < interval.high
+
+
+def test_within_keeps_the_size_of_every_stratum() -> None:
+    strata = torch.tensor([3, 3, -1, 3, -1, 8])
+    values, seen = torch.arange(6), set()
+
+    def record(rows: Tensor) -> float:
+        assert sorted(strata[rows].tolist()) == sorted(strata.tolist())
+        seen.add(tuple(rows.tolist()))
+        return 0.0
+
+    bootstrap_interval(record, values, seed=0, repeats=50, within=strata)
+    assert len(seen) > 10
+
+
+def test_a_statistic_that_some_resamples_do_not_allow() -> None:
+    scores, labels = torch.rand(8), torch.tensor([1, 0, 0, 0, 0, 0, 0, 0])
+    interval = bootstrap_interval(binary_auc, scores, labels, seed=0, repeats=400)
+    # The one positive is missing from a share (7/8)^8 = 0.34 of them.
+    assert interval.left_out / interval.repeats == pytest.approx((7 / 8) ** 8, abs=0.08)
+    assert interval.low is not None
+    assert bootstrap_interval(binary_auc, scores, labels, seed=0, repeats=50, within=labels).left_out == 0
+
+
+def test_the_worst_group_has_images_in_every_resample() -> None:
+    correct = torch.cat([bernoulli(500, 0.95, 0), bernoulli(6, 0.5, 1), torch.zeros(3, dtype=torch.bool)])
+    groups = torch.tensor([0] * 500 + [2] * 6 + [-1] * 3)
+    interval = worst_group_accuracy_interval(correct, groups, 3, seed=0, repeats=500)
+    hits = int(correct[500:506].sum())
+    assert interval.estimate == hits / 6
+    assert interval.left_out == 0
+    assert interval.low is not None
+    assert interval.high is not None
+    # The small group is the worst nearly always, and has six images always.
+    assert interval.low == pytest.approx(binom.ppf(0.025, 6, hits / 6) / 6, abs=1e-9)
+    assert interval.high == pytest.approx(binom.ppf(0.975, 6, hits / 6) / 6, abs=1 / 6)
+
+
+def test_a_single_group_has_the_interval_of_the_accuracy() -> None:
+    correct = bernoulli(40, 0.6, 0)
+    groups = torch.zeros(40, dtype=torch.long)
+    assert worst_group_accuracy_interval(correct, groups, 1, seed=3) == accuracy_interval(correct, seed=3)
+
+
+def test_the_free_draw_would_lose_the_small_group() -> None:
+    correct = torch.tensor([True] * 98 + [False] * 2)
+    groups = torch.tensor([0] * 98 + [1] * 2)
+
+    def worst(correct: Tensor, groups: Tensor) -> float | None:
+        return worst_group_accuracy(group_accuracy(correct, groups, 2))
+
+    assert bootstrap_interval(worst, correct, groups, seed=0).high == 1.0
+    assert worst_group_accuracy_interval(correct, groups, 2, seed=0).high == 0.0
+
+
+def test_no_image_gives_no_interval() -> None:
+    nothing = torch.zeros(0, dtype=torch.long)
+    for interval in (accuracy_interval(nothing, seed=0), worst_group_accuracy_interval(nothing, nothing, 2, seed=0)):
+        assert interval.estimate is interval.low is interval.high is None
+        assert interval.left_out == interval.repeats == 1000
+
+
+def test_arguments_that_cannot_be() -> None:
+    values = torch.zeros(3)
+    with pytest.raises(UsageError, match=r"one length, got 2 of \[2, 3\]"):
+        bootstrap_interval(binary_auc, values, values[:2], seed=0)
+    with pytest.raises(UsageError, match=r"one length, got 1 of \[2, 3\]"):
+        bootstrap_interval(binary_auc, values, seed=0, within=values[:2])
+    with pytest.raises(UsageError, match="got 0 of"):
+        bootstrap_interval(lambda: 0.0, seed=0)
+    with pytest.raises(UsageError, match=r"got 0 and 0\.95"):
+        accuracy_interval(values, seed=0, repeats=0)
+    with pytest.raises(UsageError, match="got 1000 and 95"):
+        accuracy_interval(values, seed=0, level=95)
+    with pytest.raises(UsageError, match="groups: expected"):
+        worst_group_accuracy_interval(values, torch.tensor([0, 1, 2]), 2, seed=0)
