@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifam.data.images import open_image, open_mask
+from ifam.data.images import has_foreground, image_size, open_image, open_mask
 
 
 def save(path, array, mode=None, **options):
@@ -129,6 +129,19 @@ def test_floats_and_32_bits_are_refused(tmp_path, refuses):
 )
 def test_masks_of_every_kind(tmp_path, array):
     assert open_mask(save(tmp_path / "m.png", array), size=(2, 1)).tolist() == [[False, True]]
+
+
+def test_size_from_the_header_alone(tmp_path, refuses):
+    (tmp_path / "x.png").write_bytes(png_of_size(4, 3))
+    assert image_size(tmp_path / "x.png") == (4, 3)
+    (tmp_path / "x.png").write_bytes(b"no image")
+    with refuses(tmp_path / "x.png", "unknown format"):
+        image_size(tmp_path / "x.png")
+
+
+def test_whether_a_mask_has_foreground(tmp_path):
+    assert has_foreground(save(tmp_path / "m.png", np.uint8([[0, 1]])))
+    assert not has_foreground(save(tmp_path / "m.png", np.uint8([[0, 0]])))
 
 
 def test_empty_mask(tmp_path):

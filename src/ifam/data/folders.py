@@ -1,20 +1,25 @@
 """Class folders, with or without train, val and test folders above them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ifam.data.dicom import DICOM_SUFFIX
 from ifam.data.rows import check_classes
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp", DICOM_SUFFIX}
+)
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
+class FoundImage:
+    """An image and what its folders say about it."""
+
     path: Path
     split: str | None
     label: str
@@ -27,7 +32,11 @@ def read_folders(root: Path) -> ImageTable:
     Where a class has subfolders, as in MetaShift, the first folder below the class is the group, named
     ``class/subfolder``, and images beside the subfolders form the group ``class``.
     """
-    found = [image for folder, split in _split_folders(root) for image in _read_classes(folder, split)]
+    return table_of(root, [image for folder, split in _split_folders(root) for image in images_of(folder, split)])
+
+
+def table_of(root: Path, found: Sequence[FoundImage], *, layout: str = "folders") -> ImageTable:
+    """The table of the images found below ``root``, with groups where one of them differs from its class."""
     class_names = sorted({image.label for image in found})
     check_classes(root, class_names)
     has_groups = any(image.group != image.label for image in found)
@@ -45,7 +54,7 @@ def read_folders(root: Path) -> ImageTable:
         for image in found
     )
     return ImageTable(
-        root=root, layout="folders", class_names=tuple(class_names), group_names=tuple(group_names), samples=samples
+        root=root, layout=layout, class_names=tuple(class_names), group_names=tuple(group_names), samples=samples
     )
 
 
@@ -67,7 +76,8 @@ def _split_folders(root: Path) -> list[tuple[Path, str | None]]:
     return [(root, None)]  # one such name alone may be a class: a train among vehicles
 
 
-def _read_classes(folder: Path, split: str | None) -> Iterator[_Found]:
+def images_of(folder: Path, split: str | None) -> Iterator[FoundImage]:
+    """The images of the class folders in a folder, class by class."""
     for class_folder in subfolders(folder):
         paths = list(images_below(class_folder))
         if not paths:
@@ -75,7 +85,7 @@ def _read_classes(folder: Path, split: str | None) -> Iterator[_Found]:
         for path in paths:
             below = path.relative_to(class_folder).parts
             group = class_folder.name if len(below) == 1 else f"{class_folder.name}/{below[0]}"
-            yield _Found(path=path, split=split, label=class_folder.name, group=group)
+            yield FoundImage(path=path, split=split, label=class_folder.name, group=group)
 
 
 def images_below(folder: Path) -> Iterator[Path]:

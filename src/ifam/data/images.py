@@ -1,4 +1,4 @@
-"""Any photograph as eight-bit RGB, any mask as booleans."""
+"""Any photograph or DICOM file as eight-bit RGB, any mask as booleans."""
 
 import warnings
 from pathlib import Path
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ifam.data.dicom import DICOM_SUFFIX, dicom_size, read_dicom
+from ifam.data.run_lengths import RunLengths
 from ifam.errors import DataError
 
 
@@ -28,23 +30,47 @@ def to_rgb(image: Image.Image, name: object) -> Image.Image:
     return image.convert("RGB")
 
 
-def open_mask(path: Path, *, size: tuple[int, int]) -> NDArray[np.bool_]:
+def open_mask(mask: Path | RunLengths, *, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(h, w), true on the foreground: brighter than half the brightest value; in a palette, every index but 0.
 
     ``size`` is the (width, height) of the image that it belongs to.
     """
-    image = _decode(path)
+    if isinstance(mask, RunLengths):
+        return mask.decode(size)
+    image = _decode(mask)
     if image.size != size:
         width, height = image.size
         raise DataError(
-            f"{path}: expected a mask of its image's {size[0]} × {size[1]} pixels, got {width} × {height}; resize it"
+            f"{mask}: expected a mask of its image's {size[0]} × {size[1]} pixels, got {width} × {height}; resize it"
         )
+    return _foreground(image)
+
+
+def has_foreground(path: Path) -> bool:
+    """Whether a mask has any foreground at all."""
+    return bool(_foreground(_decode(path)).any())
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) as stored, from the header alone."""
+    try:
+        if path.suffix.lower() == DICOM_SUFFIX:
+            return dicom_size(path)
+        with Image.open(path) as image:
+            return image.size
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: expected an image, got {_reason(error)}; replace it or take it out") from None
+
+
+def _foreground(image: Image.Image) -> NDArray[np.bool_]:
     if image.mode == "P":
         return np.asarray(image) > 0
     values: NDArray[Any] = np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("L"))
     # half of what is there, not of 255: masks of zeros and ones are common
-    mask: NDArray[np.bool_] = values > values.max() / 2
-    return mask
+    foreground: NDArray[np.bool_] = values > values.max() / 2
+    return foreground
 
 
 def _opened(path: Path) -> Image.Image:
@@ -55,9 +81,13 @@ def _opened(path: Path) -> Image.Image:
 
 def _decode(path: Path) -> Image.Image:
     try:
+        if path.suffix.lower() == DICOM_SUFFIX:
+            return read_dicom(path)
         with _opened(path) as image:
             image.load()
             return ImageOps.exif_transpose(image)
+    except DataError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise DataError(f"{path}: expected at most {limit}, got an image larger than that; make it smaller") from None

@@ -4,13 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ifam.data.rows import Row, check_classes, files_of, finite, inside, integer, read_csv, split_name
-from ifam.data.table import Box, ImageTable, Sample
+from ifam.data.rows import BOX, Row, box, check_classes, files_of, finite, inside, integer, read_csv, split_name
+from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
 METADATA = "metadata.csv"
 _REQUIRED = ("img_id", "img_filename", "y", "split", "place")
-_BOX = ("box_x", "box_y", "box_w", "box_h")
 
 Keypoints = dict[str, tuple[float, float]]
 
@@ -41,7 +40,7 @@ def read_metadata(root: Path) -> ImageTable:
             group=label * len(places) + place_order.index(int(row["place"])),
             mask=_find_mask(root, row["img_filename"], where),
             keypoints=None if keypoints is None else keypoints.get(row["img_id"], {}),
-            box=_box(row, where),
+            box=box([row[column] for column in BOX], where) if all(row.get(column) for column in BOX) else None,
         )
 
     return ImageTable(
@@ -89,12 +88,3 @@ def _read_keypoints(path: Path) -> Mapping[str, Keypoints] | None:
             finite(row["y"], f"{where}, column y"),
         )
     return keypoints
-
-
-def _box(row: Row, where: str) -> Box | None:
-    if any(not row.get(column) for column in _BOX):
-        return None
-    x, y, width, height = (finite(row[column], f"{where}, column {column}") for column in _BOX)
-    if min(width, height) <= 0:
-        raise DataError(f"{where}: expected a box of positive size, got {width:g} × {height:g}")
-    return x, y, width, height

@@ -1,4 +1,4 @@
-"""Rows of a table file, checked: text, columns, numbers, splits and paths. Rows are counted from 1 below the header."""
+"""Rows of table files, checked: text, columns, numbers, splits and paths. Rows are counted from 1 below the header."""
 
 import csv
 import math
@@ -9,6 +9,8 @@ from pathlib import Path
 from ifam.errors import DataError
 
 Row = dict[str, str]
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+BOX = ("box_x", "box_y", "box_w", "box_h")
 
 _SPLITS = {
     "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -35,6 +37,20 @@ def read_csv(path: Path, *, required: Sequence[str]) -> list[Row]:
                 f"{path}, row {number}: expected {len(header)} fields, got {len(row)}; quote fields that hold a comma"
             )
     return [dict(zip(header, row + [""] * (len(header) - len(row)), strict=True)) for row in rows]
+
+
+def read_words(path: Path, *, fields: int) -> list[list[str]]:
+    """Every line that is not empty as ``fields`` words; the last one keeps its spaces."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected text in UTF-8, got another encoding; save the file as UTF-8") from None
+    words = [line.split(maxsplit=fields - 1) for line in lines]
+    wrong = next((index for index, found in enumerate(words) if len(found) < fields), None)
+    if wrong is not None or not words:
+        came = "an empty file" if wrong is None else f"{lines[wrong]!r} in line {wrong + 1}"
+        raise DataError(f"{path}: expected {fields} fields with spaces between them in every line, got {came}")
+    return [[word.strip() for word in found] for found in words]
 
 
 def read_parquet(path: Path, *, required: Sequence[str]) -> list[Row]:
@@ -81,6 +97,14 @@ def finite(text: str, where: str) -> float:
     if not math.isfinite(number):
         raise DataError(f"{where}: expected a finite number, got {text!r}")
     return number
+
+
+def box(values: Sequence[str], where: str) -> Box:
+    """x, y, width and height in pixels; ``where`` opens the error."""
+    x, y, width, height = (finite(value, f"{where}, {name}") for name, value in zip(BOX, values, strict=True))
+    if min(width, height) <= 0:
+        raise DataError(f"{where}: expected a box of positive size, got {width:g} × {height:g}")
+    return x, y, width, height
 
 
 def split_name(text: str, where: str) -> str:

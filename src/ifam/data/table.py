@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ifam.data.rows import Box
+from ifam.data.run_lengths import RunLengths
 from ifam.data.splits import SPLITS, stratified_splits
 from ifam.errors import DataError, UsageError
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,9 +20,9 @@ class Sample:
     label: int  # index into class_names
     split: str | None = None  # train, val or test
     group: int | None = None  # index into group_names
-    mask: Path | None = None
+    mask: Path | RunLengths | None = None
     keypoints: Mapping[str, tuple[float, float]] | None = None  # visible ones: name -> (x, y) in pixels
-    box: Box | None = None  # x, y, width, height in pixels
+    box: Box | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import torch
-from PIL import Image
 
 from ifam.config import TrainingConfig
+from ifam.data.images import image_size
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
@@ -49,10 +49,10 @@ def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
     sizes = set()
     for item in samples[:: max(1, len(samples) // sample)]:
         try:
-            with Image.open(item.path) as image:
-                sizes.add((image.height, image.width))
-        except OSError:
+            width, height = image_size(item.path)
+        except DataError:
             continue
+        sizes.add((height, width))
     if not sizes:
         raise DataError(f"{table.root}: expected images that can be read, got none among {sample} of them")
     if len(sizes) == 1:

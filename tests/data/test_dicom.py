@@ -1,0 +1,138 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
+
+from ifam.data import dicom
+from ifam.data.images import image_size, open_image
+from ifam.data.read import read_table
+
+
+def grey(path):
+    image = open_image(path)
+    assert image.mode == "RGB"
+    pixels = np.asarray(image)
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[..., 0].tolist()
+
+
+def test_eight_bits_are_taken_as_they_are(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[0, 7, 255], [1, 2, 3]]))
+    assert grey(path) == [[0, 7, 255], [1, 2, 3]]
+    assert image_size(path) == (3, 2)
+
+
+def test_stored_bits_give_the_range(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "x.dcm", np.uint16([[0, 819, 4095]]), BitsStored=12, HighBit=11)
+    assert grey(path) == [[0, 51, 255]]
+    path = write_dicom(tmp_path / "y.DCM", np.int16([[-2048, 0, 2047]]), BitsStored=12, HighBit=11)
+    assert grey(path) == [[0, 128, 255]]
+
+
+def test_monochrome1_is_turned_over(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[0, 100, 255]]), PhotometricInterpretation="MONOCHROME1")
+    assert grey(path) == [[255, 155, 0]]
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+def test_window(tmp_path, write_dicom, interpretation):
+    """By DICOM PS3.3 C.11.2.1.2.1: (x − (c − 0.5)) / (w − 1) + 0.5 of the range, cut at its ends."""
+    values, center, width = np.array([0, 999, 1000, 1500, 1777, 2000, 2001, 4095]), 1500, 1001
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        np.uint16([values]),
+        BitsStored=12,
+        HighBit=11,
+        WindowCenter=[center, 7],  # of several the first
+        WindowWidth=[width, 9],
+        PhotometricInterpretation=interpretation,
+    )
+    shares = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+    shares = 1 - shares if interpretation == "MONOCHROME1" else shares
+    np.testing.assert_allclose(grey(path)[0], 255 * shares, atol=0.5)
+
+
+def test_rescaled_values_meet_the_window(tmp_path, write_dicom):
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        np.uint16([[0, 1000, 2000]]),
+        BitsStored=12,
+        HighBit=11,
+        RescaleSlope=2,
+        RescaleIntercept=-1000,
+        WindowCenter=1000.5,
+        WindowWidth=4001,
+    )
+    assert grey(path) == [[0, 128, 255]]
+
+
+def test_table_of_values(tmp_path, write_dicom):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4, 0, 16])
+    item.add_new("LUTData", "US", [65535, 0, 257, 25700])
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[0, 1, 2, 3]]), VOILUTSequence=[item])
+    assert grey(path) == [[255, 0, 1, 100]]
+
+
+def test_an_empty_window_is_none(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[0, 100, 255]]), WindowCenter=None, WindowWidth=None)
+    assert grey(path) == [[0, 100, 255]]
+
+
+def test_first_frame_and_colour(tmp_path, write_dicom):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[[1, 2]], [[3, 4]]]), NumberOfFrames=2)
+    assert grey(path) == [[1, 2]]
+    path = write_dicom(
+        tmp_path / "y.dcm",
+        np.uint8([[[1, 2, 3], [4, 5, 6]]]),
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation="RGB",
+    )
+    assert np.asarray(open_image(path)).tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_jpeg_inside_as_the_competition_has_it(tmp_path, write_dicom):
+    values = np.add.outer(np.arange(32), 4 * np.arange(32)).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "JPEG", quality=95)
+    path = write_dicom(tmp_path / "x.dcm", values)
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate([stream.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.save_as(path)
+    assert np.abs(np.array(grey(path)) - values).max() <= 4
+
+
+def test_refused(tmp_path, write_dicom, refuses, monkeypatch):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[1]]), PhotometricInterpretation="PALETTE COLOR")
+    with refuses(path, "PALETTE COLOR", "convert"):
+        open_image(path)
+    (tmp_path / "y.dcm").write_bytes(b"not DICOM")
+    for read in (open_image, image_size):
+        with refuses(tmp_path / "y.dcm", "cannot be read"):
+            read(tmp_path / "y.dcm")
+    path = write_dicom(tmp_path / "z.dcm", np.zeros((9, 9), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80)
+    with refuses(path, "at most 80 pixels"):
+        open_image(path)
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, write_dicom, refuses, monkeypatch):
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[1]]))
+    monkeypatch.setattr(dicom, "find_spec", lambda name: None)
+    for read in (open_image, image_size):
+        with refuses(path, "pydicom", "pip install 'ifam[xray]'"):
+            read(path)
+
+
+def test_class_folders_may_hold_dicom_files(tmp_path, write_dicom):
+    for name in ("a", "b"):
+        write_dicom(tmp_path / name / "1.dcm", np.uint8([[1]]))
+    assert read_table(tmp_path).class_counts() == {"a": 1, "b": 1}

@@ -1,0 +1,62 @@
+import shutil
+
+import pytest
+
+from ifam.data.read import read_table
+from ifam.doctor import diagnose_data
+
+COUNTS = {
+    "train": {"cat(sofa)": 3, "cat(bed)": 2, "dog(bench)": 2, "dog(bike)": 4},
+    "test": {"cat(shelf)": 2, "dog(shelf)": 1},
+}
+
+
+@pytest.fixture
+def animals(tmp_path, draw):
+    shade = 0
+    for split, contexts in COUNTS.items():
+        for context, count in contexts.items():
+            for i in range(count):
+                shade += 5
+                draw(tmp_path / split / context[:3] / context / f"{context[4:7]}{i}.jpg", color=(shade, 0, 0))
+    return tmp_path
+
+
+def test_contexts_are_groups(animals):
+    table = read_table(animals)
+    assert table.layout == "MetaShift"
+    assert table.class_names == ("cat", "dog")
+    assert table.splits == ("train", "test")
+    for split, contexts in COUNTS.items():
+        present = {name: count for name, count in table.select(split).group_counts().items() if count}
+        assert present == {f"{context[:3]}/{context}": count for context, count in contexts.items()}
+
+
+def test_a_photograph_of_two_contexts_counts_in_both_as_published(animals):
+    shutil.copy(animals / "train/cat/cat(sofa)/sof0.jpg", animals / "train/cat/cat(bed)/sof0.jpg")
+    table = read_table(animals)
+    counts = table.select("train").group_counts()
+    assert (counts["cat/cat(sofa)"], counts["cat/cat(bed)"]) == (3, 3)
+    assert diagnose_data(table).leaks == ()
+
+
+def test_a_photograph_in_train_and_test_is_reported(animals):
+    shutil.copy(animals / "train/cat/cat(sofa)/sof0.jpg", animals / "test/cat/cat(shelf)/sof0.jpg")
+    diagnosis = diagnose_data(read_table(animals))
+    (leak,) = diagnosis.leaks
+    assert set(leak) == {"train/cat/cat(sofa)/sof0.jpg", "test/cat/cat(shelf)/sof0.jpg"}
+    assert diagnosis.layout == "MetaShift"
+
+
+def test_without_splits_and_other_subfolders(tmp_path, draw):
+    for name in ("a/cat/cat(sofa)/1.jpg", "a/dog/dog(bed)/1.jpg", "b/cat/young/1.jpg", "b/dog/old/1.jpg"):
+        draw(tmp_path / name)
+    assert read_table(tmp_path / "a").layout == "MetaShift"
+    assert read_table(tmp_path / "b").layout == "folders"
+
+
+def test_one_animal_alone(animals, refuses):
+    for split in COUNTS:
+        shutil.rmtree(animals / split / "dog")
+    with refuses(animals, "at least two classes, got cat"):
+        read_table(animals)
