@@ -37,6 +37,7 @@ FLAGS = {
     "evaluate": "--batch-size --device --json --precision --remove-parts --skip-unreadable --split --token-quantile "
     "--workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
+    "intervene": "--batch-size --device --json --precision --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
     "import": "--backbone --class-names --image-size --out",

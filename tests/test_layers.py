@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "losses", "metrics"),
     ("data", "storage"),
     ("doctor", "calibrate", "evaluate", "interventions", "explanations"),
-    ("predict", "training"),
+    ("intervene", "predict", "training"),
     ("console",),
     ("demo",),
     ("commands",),

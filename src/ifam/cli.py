@@ -69,7 +69,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=_version())
     subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _predict, _import):
+    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _intervene, _predict, _import):
         add(subparsers)
     return top
 
@@ -185,6 +185,20 @@ def _calibrate(subparsers: Any) -> None:
     command.add_argument("run_folder", metavar="RUN")
     _data(command)
     command.add_argument("--quantiles", type=float, nargs="+", metavar="Q", help="default 0.9 0.95 0.97 0.99")
+    _resources(command)
+
+
+def _intervene(subparsers: Any) -> None:
+    command = _command(
+        subparsers,
+        "intervene",
+        commands.intervene,
+        "find what to switch off: tried on the validation split, reported on test",
+        "ifam intervene run photographs/ --json interventions.json",
+    )
+    command.add_argument("run_folder", metavar="RUN")
+    _data(command)
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     _resources(command)
 
 

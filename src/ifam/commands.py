@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifam.console import print_evaluation, print_row, show_progress
+from ifam.console import print_evaluation, print_row, print_study, show_progress
 from ifam.device import pick_device
 from ifam.errors import DataError, UsageError
 
@@ -202,6 +202,31 @@ def calibrate(options: Namespace) -> None:
     save(model, Path(options.run_folder))
     for quantile, values in thresholds.items():
         print(f"q = {quantile:g}: squared distance at most {', '.join(f'{value:.1f}' for value in values)}")
+
+
+def intervene(options: Namespace) -> None:
+    """``ifam intervene``."""
+    from ifam.files import make_room, write_text
+    from ifam.intervene import intervene as run
+    from ifam.model.two_stage import IFAM
+    from ifam.storage import load
+
+    if options.json is not None:
+        make_room(options.json)
+    model = load(options.run_folder)
+    if not isinstance(model, IFAM):
+        raise UsageError(f"{options.run_folder}: expected a model with parts, got a plain classifier")
+    study = run(
+        model,
+        read_data(options),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=pick_device(options.device),
+        precision=options.precision,
+    )
+    if options.json is not None:
+        write_text(options.json, json.dumps(study.to_dict(), indent=1) + "\n")
+    print_study(study)
 
 
 def predict(options: Namespace) -> None:

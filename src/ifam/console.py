@@ -6,6 +6,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ifam.evaluate import Evaluation, GroupResult
+    from ifam.intervene import Study
+    from ifam.interventions import Trial
+    from ifam.metrics.bootstrap import Interval
     from ifam.predict import PredictionRow
 
 
@@ -49,6 +52,41 @@ def _accuracy(group: "GroupResult") -> str:
     if group.accuracy is None:
         return "no images"
     return f"{group.accuracy:.3f} ({round(group.accuracy * group.count)}/{group.count})"
+
+
+def print_study(study: "Study") -> None:
+    """What was tried on the validation split, best first, and what the choice does on the test split."""
+    columns = ("switched off", "worst group", "accuracy", "image seen")
+    print_comparison(
+        f"tried on {study.trials[0].num_samples} validation images, best first",
+        columns,
+        [_trial_cells(trial) for trial in study.trials],
+    )
+    rows = (
+        [study.test_before] if study.chosen == study.test_before.intervention else [study.test_before, study.test_after]
+    )
+    print_comparison(
+        f"chosen: {study.chosen}; on {study.test_before.num_samples} test images, with 95 % intervals over images",
+        columns,
+        [_trial_cells(trial) for trial in rows],
+    )
+
+
+def _trial_cells(trial: "Trial") -> tuple[str, ...]:
+    return (
+        str(trial.intervention),
+        _with_interval(trial.worst_group_accuracy, trial.worst_group_interval),
+        _with_interval(trial.accuracy, trial.accuracy_interval),
+        f"{trial.mean_kept:.3f}",
+    )
+
+
+def _with_interval(value: float | None, interval: "Interval | None") -> str:
+    if value is None:
+        return "–"
+    if interval is None or interval.low is None or interval.high is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 
 def print_comparison(title: str, columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> None:

@@ -12,6 +12,7 @@ from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
+from ifam.metrics.bootstrap import Interval, accuracy_interval, worst_group_accuracy_interval
 from ifam.metrics.groups import group_accuracy, worst_group_accuracy
 from ifam.model.two_stage import IFAM
 
@@ -34,9 +35,13 @@ class Trial:
     """What an intervention gave on the split."""
 
     intervention: Intervention
+    num_samples: int
     accuracy: float
     worst_group_accuracy: float | None
     mean_kept: float
+    accuracy_interval: Interval | None = None
+    """95 %, over another sample of images of this split"""
+    worst_group_interval: Interval | None = None
 
     @property
     def score(self) -> tuple[float, float]:
@@ -65,8 +70,11 @@ def try_interventions(
     workers: int = 0,
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
+    intervals: bool = False,
 ) -> list[Trial]:
     """One trial for each of the ``interventions`` (all that are `possible` if None), best first, ties in their order.
+
+    ``intervals`` adds bootstrap intervals.
 
     Raises:
         UsageError: a model without a second stage.
@@ -96,17 +104,24 @@ def try_interventions(
                 kept[number].append(selection.mask.flatten(1).float().mean(1).cpu())
     if not groups:
         raise DataError(f"{table.root}: expected images in the {split} split, got none")
+    of_groups, num_groups = torch.cat(groups), len(table.group_names)
     trials = [
-        _trial(intervention, torch.cat(hits), torch.cat(groups), len(table.group_names), torch.cat(shares))
+        _trial(intervention, torch.cat(hits), of_groups, num_groups, torch.cat(shares), intervals)
         for intervention, hits, shares in zip(chosen, correct, kept, strict=True)
     ]
     return sorted(trials, key=lambda trial: trial.score, reverse=True)
 
 
-def _trial(intervention: Intervention, correct: Tensor, groups: Tensor, num_groups: int, kept: Tensor) -> Trial:
+def _trial(
+    intervention: Intervention, correct: Tensor, groups: Tensor, num_groups: int, kept: Tensor, intervals: bool
+) -> Trial:
+    by_group = intervals and num_groups > 0
     return Trial(
         intervention=intervention,
+        num_samples=len(correct),
         accuracy=float(correct.double().mean()),
         worst_group_accuracy=worst_group_accuracy(group_accuracy(correct, groups, num_groups)),
         mean_kept=float(kept.mean()),
+        accuracy_interval=accuracy_interval(correct, seed=0) if intervals else None,
+        worst_group_interval=worst_group_accuracy_interval(correct, groups, num_groups, seed=0) if by_group else None,
     )

@@ -1,0 +1,68 @@
+"""What to switch off in a model: tried on the validation split, and what the choice does on the test split."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ifam.data.table import ImageTable
+from ifam.interventions import Intervention, Trial, possible, try_interventions
+from ifam.model.two_stage import IFAM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Trials on the validation split, best first, and the best of them beside no intervention on the test split."""
+
+    trials: Sequence[Trial]
+    chosen: Intervention
+    test_before: Trial
+    test_after: Trial
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def intervene(model: IFAM, table: ImageTable, **resources: Any) -> Study:
+    """Leave out each part, remove unsure tokens, both, and remove parts greedily; choose on validation, report on test.
+
+    ``resources``: batch_size, workers, device and precision of `try_interventions`.
+
+    Raises:
+        UsageError: a model without a second stage.
+        DataError: no validation or no test split, or an unreadable image.
+    """
+    table.select("test")  # refused before the work
+    trials = try_interventions(model, table, possible(model), **resources)
+    trials += _greedy(model, table, trials, resources)
+    trials = sorted(trials, key=lambda trial: trial.score, reverse=True)
+    chosen = trials[0].intervention
+    both = try_interventions(model, table, [Intervention(), chosen], split="test", intervals=True, **resources)
+    before, after = (
+        next(trial for trial in both if trial.intervention == wanted) for wanted in (Intervention(), chosen)
+    )
+    return Study(trials=trials, chosen=chosen, test_before=before, test_after=after)
+
+
+def _greedy(model: IFAM, table: ImageTable, trials: Sequence[Trial], resources: dict[str, Any]) -> list[Trial]:
+    """Remove one more part as long as the score rises and a part remains; then unsure tokens of those left."""
+    parts_only = [trial for trial in trials if trial.intervention.token_quantile is None]
+    best, found = parts_only[0], []
+    while best.intervention.remove_parts and len(best.intervention.remove_parts) < model.num_parts - 1:
+        removed = best.intervention.remove_parts
+        left = [part for part in range(model.num_parts) if part not in removed]
+        further = [Intervention(remove_parts=tuple(sorted((*removed, part)))) for part in left]
+        step = try_interventions(model, table, further, **resources)
+        found += step
+        if step[0].score <= best.score:
+            break
+        best = step[0]
+    removed = best.intervention.remove_parts
+    if len(removed) > 1 and model.token_thresholds:
+        found += try_interventions(
+            model,
+            table,
+            [Intervention(remove_parts=removed, token_quantile=quantile) for quantile in model.token_thresholds],
+            **resources,
+        )
+    return found

@@ -1,0 +1,107 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from generated import write_scenes
+
+from ifam import intervene as module
+from ifam.calibrate import calibrate
+from ifam.cli import main
+from ifam.data.read import read_table
+from ifam.data.table import ImageTable
+from ifam.errors import DataError
+from ifam.evaluate import evaluate
+from ifam.intervene import intervene
+from ifam.interventions import Intervention, Trial
+from ifam.model.two_stage import IFAM
+from ifam.storage import save
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_scenes(tmp_path / "data")
+
+
+@pytest.fixture
+def table(data: Path) -> ImageTable:
+    return read_table(data)
+
+
+@pytest.fixture
+def model(make_model: Any, table: ImageTable) -> IFAM:
+    built: IFAM = make_model(num_classes=2, num_parts=3, class_names=list(table.class_names))
+    calibrate(built, table, quantiles=[0.5, 0.9])
+    return built
+
+
+def test_the_choice_is_of_validation_and_its_effect_of_test(model: IFAM, table: ImageTable) -> None:
+    study = intervene(model, table, batch_size=5)
+    assert study.chosen == study.trials[0].intervention
+    assert [trial.score for trial in study.trials] == sorted((t.score for t in study.trials), reverse=True)
+    assert {trial.num_samples for trial in study.trials} == {len(table.select("val"))}
+    for trial, wanted in ((study.test_before, Intervention()), (study.test_after, study.chosen)):
+        result = evaluate(model, table, split="test", **vars(wanted))
+        assert trial.num_samples == result.num_samples
+        assert trial.accuracy == pytest.approx(result.accuracy)
+        assert trial.worst_group_accuracy == pytest.approx(result.worst_group_accuracy)
+        assert trial.accuracy_interval is not None
+        assert trial.accuracy_interval.estimate == pytest.approx(trial.accuracy)
+        assert trial.worst_group_interval is not None
+        assert trial.worst_group_interval.estimate == pytest.approx(trial.worst_group_accuracy)
+
+
+@pytest.mark.parametrize(
+    ("helpful", "chosen"),
+    [((), ()), ((2,), (2,)), ((0, 2), (0, 2)), ((0, 1, 2), (0, 1))],
+    ids=["none", "one part", "two parts", "one part always remains"],
+)
+def test_parts_are_removed_as_long_as_it_helps(
+    helpful: tuple[int, ...], chosen: tuple[int, ...], model: IFAM, table: ImageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores made up: each helpful part adds, more so the first ones, every other part and every quantile costs."""
+
+    def score(intervention: Intervention) -> float:
+        parts = sum(0.1 - 0.01 * p if p in helpful else -0.1 for p in intervention.remove_parts)
+        return 0.5 + parts - (0 if intervention.token_quantile is None else 0.05)
+
+    def scripted(model: IFAM, table: ImageTable, wanted: Sequence[Intervention], **_: Any) -> list[Trial]:
+        trials = [
+            Trial(intervention=i, num_samples=8, accuracy=0.5, worst_group_accuracy=score(i), mean_kept=0.2)
+            for i in wanted
+        ]
+        return sorted(trials, key=lambda trial: trial.score, reverse=True)
+
+    monkeypatch.setattr(module, "try_interventions", scripted)
+    study = intervene(model, table)
+    assert study.chosen == Intervention(remove_parts=chosen)
+    tried = [trial.intervention for trial in study.trials]
+    assert len(set(tried)) == len(tried), "nothing is tried twice"
+    if len(chosen) > 1:
+        assert Intervention(remove_parts=chosen, token_quantile=0.9) in tried
+
+
+def test_a_missing_split_is_said_before_the_work(model: IFAM, table: ImageTable) -> None:
+    with pytest.raises(DataError, match="test split"):
+        intervene(model, table.select("val"))
+
+
+def test_the_command(model: IFAM, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(model, tmp_path / "run")
+    assert main(["intervene", str(tmp_path / "run"), str(data), "--json", str(tmp_path / "out.json")]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert set(found) == {"trials", "chosen", "test_before", "test_after"}
+    interval = found["test_after"]["worst_group_interval"]
+    assert 0 <= interval["low"] <= found["test_after"]["worst_group_accuracy"] <= interval["high"] <= 1
+    printed = capsys.readouterr().out
+    assert "best first" in printed
+    assert "chosen: " in printed
+
+
+def test_a_plain_classifier_has_nothing_to_switch_off(
+    make_model: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(make_model(second_stage=False, num_classes=2, class_names=list(read_table(data).class_names)), tmp_path / "r")
+    assert main(["intervene", str(tmp_path / "r"), str(data)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
