@@ -37,7 +37,9 @@ def model(make_model: Any, table: ImageTable) -> IFAM:
 
 
 def test_the_choice_is_of_validation_and_its_effect_of_test(model: IFAM, table: ImageTable) -> None:
-    study = intervene(model, table, batch_size=5)
+    seen: list[tuple[int, int]] = []
+    study = intervene(model, table, batch_size=5, progress=lambda done, total: seen.append((done, total)))
+    assert {done for done, total in seen if done == total} == {len(table.select("val")), len(table.select("test"))}
     assert study.chosen == study.trials[0].intervention
     assert [trial.score for trial in study.trials] == sorted((t.score for t in study.trials), reverse=True)
     assert {trial.num_samples for trial in study.trials} == {len(table.select("val"))}

@@ -223,6 +223,7 @@ def intervene(options: Namespace) -> None:
         workers=options.workers,
         device=pick_device(options.device),
         precision=options.precision,
+        progress=show_progress("trying interventions"),
     )
     if options.json is not None:
         write_text(options.json, json.dumps(study.to_dict(), indent=1) + "\n")

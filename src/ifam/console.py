@@ -56,7 +56,7 @@ def _accuracy(group: "GroupResult") -> str:
 
 def print_study(study: "Study") -> None:
     """What was tried on the validation split, best first, and what the choice does on the test split."""
-    columns = ("switched off", "worst group", "accuracy", "image seen")
+    columns = ("intervention", "worst group", "accuracy", "image seen")
     print_comparison(
         f"tried on {study.trials[0].num_samples} validation images, best first",
         columns,

@@ -113,7 +113,8 @@ def _choose(model: "Classifier", table: "ImageTable") -> Intervention:
     from ifam.model.two_stage import IFAM
 
     assert isinstance(model, IFAM)
-    return try_interventions(model, table, precision="auto")[0].intervention
+    progress = show_progress("trying interventions")
+    return try_interventions(model, table, precision="auto", progress=progress)[0].intervention
 
 
 def _measure(name: str, model: "Classifier", root: Path, intervention: Intervention | None = None) -> Row:

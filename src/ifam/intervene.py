@@ -26,7 +26,7 @@ class Study:
 def intervene(model: IFAM, table: ImageTable, **resources: Any) -> Study:
     """Leave out each part, remove unsure tokens, both, and remove parts greedily; choose on validation, report on test.
 
-    ``resources``: batch_size, workers, device and precision of `try_interventions`.
+    ``resources``: batch_size, workers, device, precision and progress of `try_interventions`.
 
     Raises:
         UsageError: a model without a second stage.

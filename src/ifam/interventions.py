@@ -1,6 +1,6 @@
 """Which parts and tokens to switch off, chosen on a validation split; stage 1 runs once for all of the choices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -71,10 +71,11 @@ def try_interventions(
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
     intervals: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
     """One trial for each of the ``interventions`` (all that are `possible` if None), best first, ties in their order.
 
-    ``intervals`` adds bootstrap intervals.
+    ``intervals`` adds bootstrap intervals; ``progress`` is called with (images done, images in all).
 
     Raises:
         UsageError: a model without a second stage.
@@ -91,6 +92,7 @@ def try_interventions(
     correct: list[list[Tensor]] = [[] for _ in chosen]
     kept: list[list[Tensor]] = [[] for _ in chosen]
     groups: list[Tensor] = []
+    done, total = 0, len(table.select(split))
     for batch in data.loader(split):
         require_readable(batch, skip_unreadable=False)
         batch = batch.to(torch.device(device))
@@ -102,6 +104,9 @@ def try_interventions(
                 logits = model.second_stage(batch.images, selection)
                 correct[number].append((logits.argmax(1) == batch.labels).cpu())
                 kept[number].append(selection.mask.flatten(1).float().mean(1).cpu())
+        done += len(batch)
+        if progress is not None:
+            progress(done, total)
     if not groups:
         raise DataError(f"{table.root}: expected images in the {split} split, got none")
     of_groups, num_groups = torch.cat(groups), len(table.group_names)
