@@ -13,6 +13,7 @@ from ifam.errors import DataError, UsageError
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
     from ifam.data.table import ImageTable
+    from ifam.model.two_stage import IFAM
 
 FLAGS = {
     "method": "method",
@@ -154,6 +155,26 @@ def _resumed_config(folder: Path) -> Path:
     return path
 
 
+def _resources(options: Namespace) -> dict[str, Any]:
+    """How much of the machine a command may use, and in which precision."""
+    return {
+        "batch_size": options.batch_size,
+        "workers": options.workers,
+        "device": pick_device(options.device),
+        "precision": options.precision,
+    }
+
+
+def _load_with_parts(folder: str) -> "IFAM":
+    from ifam.model.two_stage import IFAM
+    from ifam.storage import load
+
+    model = load(folder)
+    if not isinstance(model, IFAM):
+        raise UsageError(f"{folder}: expected a model with parts, got a plain classifier")
+    return model
+
+
 def evaluate(options: Namespace) -> None:
     """``ifam evaluate``."""
     from ifam.evaluate import evaluate as run
@@ -168,10 +189,7 @@ def evaluate(options: Namespace) -> None:
         split=options.split,
         remove_parts=options.remove_parts,
         token_quantile=options.token_quantile,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        device=pick_device(options.device),
-        precision=options.precision,
+        **_resources(options),
         skip_unreadable=options.skip_unreadable,
         progress=show_progress("evaluating"),
     )
@@ -184,20 +202,14 @@ def calibrate(options: Namespace) -> None:
     """``ifam calibrate``."""
     from ifam.calibrate import calibrate as run
     from ifam.config import QUANTILES
-    from ifam.model.two_stage import IFAM
-    from ifam.storage import load, save
+    from ifam.storage import save
 
-    model = load(options.run_folder)
-    if not isinstance(model, IFAM):
-        raise UsageError(f"{options.run_folder}: expected a model with parts, got a plain classifier")
+    model = _load_with_parts(options.run_folder)
     thresholds = run(
         model,
         read_data(options),
         quantiles=options.quantiles or QUANTILES,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        device=pick_device(options.device),
-        precision=options.precision,
+        **_resources(options),
     )
     save(model, Path(options.run_folder))
     for quantile, values in thresholds.items():
@@ -208,21 +220,14 @@ def intervene(options: Namespace) -> None:
     """``ifam intervene``."""
     from ifam.files import make_room, write_text
     from ifam.intervene import intervene as run
-    from ifam.model.two_stage import IFAM
-    from ifam.storage import load
 
     if options.json is not None:
         make_room(options.json)
-    model = load(options.run_folder)
-    if not isinstance(model, IFAM):
-        raise UsageError(f"{options.run_folder}: expected a model with parts, got a plain classifier")
+    model = _load_with_parts(options.run_folder)
     study = run(
         model,
         read_data(options),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        device=pick_device(options.device),
-        precision=options.precision,
+        **_resources(options),
         progress=show_progress("trying interventions"),
     )
     if options.json is not None:
@@ -249,10 +254,7 @@ def predict(options: Namespace) -> None:
             remove_parts=options.remove_parts,
             token_quantile=options.token_quantile,
             overlays=options.overlays,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            device=pick_device(options.device),
-            precision=options.precision,
+            **_resources(options),
         )
         progress = show_progress("predicting")
         for done, row in enumerate(rows, start=1):
