@@ -29,17 +29,20 @@ from ifam.training.module import TrainingModule
 TRAIN = ["train", "scenes", "--out", "new", "--backbone", "test_vit", "--set", "model.pretrained=false",
          "--device", "cpu", "--workers", "0", "--batch-size", "4"]  # fmt: skip
 EVALUATE, PREDICT = ["evaluate", "run", "scenes", "--device", "cpu"], ["predict", "run", "scenes", "--device", "cpu"]
+INTERVENE = ["intervene", "run", "scenes", "--device", "cpu"]
 FLAGS = {
     "demo": "--out --seed",
     "doctor": "",
-    "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --method "
-    "--num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --workers",
-    "evaluate": "--batch-size --device --json --precision --remove-parts --skip-unreadable --split --token-quantile "
-    "--workers",
+    "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --masks "
+    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --workers",
+    "evaluate": "--batch-size --class-map --device --json --precision --remove-parts --skip-unreadable --split "
+    "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
-    "intervene": "--batch-size --device --json --precision --workers",
+    "intervene": "--batch-size --device --json --precision --select-by --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
+    "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
+    "--precision --recipe --runs --seeds --set --workers",
     "import": "--backbone --class-names --image-size --out",
 }
 
@@ -63,6 +66,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     description["options"]["num_parts"] = 5
     (tmp_path / "other/model.json").write_text(json.dumps(description))
     (tmp_path / "file").write_text("no folder")
+    (tmp_path / "in9.json").write_text(json.dumps({str(index): index % 9 for index in range(1000)}))
     write_image(tmp_path / "one_class/cat/1.png", np.zeros((48, 48, 3)))
     write_image(tmp_path / "empty_class/cat/1.png", np.zeros((48, 48, 3)))
     (tmp_path / "empty_class/dog").mkdir()
@@ -138,8 +142,12 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("json in a file", [*EVALUATE, "--json", "file/x.json"], 2, ["file", "folder"]),
     ("json is a folder", [*EVALUATE, "--json", "scenes"], 2, ["scenes", "folder"]),
     ("unknown split", [*EVALUATE, "--split", "dev"], 2, ["'dev'", "test"]),
+    ("temperature of the same split", [*EVALUATE, "--temperature-split", "test"], 2, ["temperature split", "test"]),
+    ("class map for two classes", [*EVALUATE, "--class-map", "in9.json"], 2, ["1000 ImageNet classes", "2 classes"]),
+    ("no class map", [*EVALUATE, "--class-map", "none.json"], 1, ["none.json", "No such file"]),
+    ("unknown criterion", [*INTERVENE, "--select-by", "luck"], 2, ["--select-by", "'luck'", "worst_group_auc"]),
     ("batch of evaluate", [*EVALUATE, "--batch-size", "0"], 2, ["batch size", "0"]),
-    ("no parts to remove", ["evaluate", "plain", "scenes", "--remove-parts", "0"], 2, ["second stage"]),
+    ("no parts to remove", ["evaluate", "plain", "scenes", "--remove-parts", "0"], 2, ["a model with parts"]),
     ("no parts to calibrate", ["calibrate", "plain", "scenes"], 2, ["plain", "parts"]),
     ("impossible quantile", ["calibrate", "run", "scenes", "--quantiles", "2"], 2, ["quantiles", "0 to 1", "2"]),
     ("no images", ["predict", "run", "none/*.png"], 1, ["none/*.png", "found none"]),
@@ -230,7 +238,7 @@ def test_from_data_to_predictions(place: Path, capsys: pytest.CaptureFixture[str
     assert values["interventions"] == {"remove_parts": [0], "token_quantile": None}
     assert values["keypoint_error"] is not None
     assert "worst-group accuracy" in (out := capsys.readouterr().out)
-    assert "test: 8 images, without parts 0 " in out
+    assert "test: 8 images, without part 0\n" in out
     assert re.search(r"group finch/land +│ +(0\.000 \(0/2\)|0\.500 \(1/2\)|1\.000 \(2/2\)) ", out)
 
     assert main(["calibrate", "new", "scenes", "--quantiles", "0.5"]) == 0
@@ -396,7 +404,7 @@ def test_a_logger_that_is_not_installed(
     [
         ({}, ""),
         ({"remove_parts": [], "token_quantile": None}, ""),
-        ({"remove_parts": [0, 2], "token_quantile": 0.99}, ", without parts 0 2, q = 0.99"),
+        ({"remove_parts": [0, 2], "token_quantile": 0.99}, ", without parts 0 2 and tokens beyond q = 0.99"),
     ],
 )
 def test_the_heading_of_an_evaluation_names_what_was_switched_off(

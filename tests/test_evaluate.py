@@ -1,23 +1,44 @@
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from generated import write_image
+from generated import write_image, write_scenes
+from PIL import Image
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from scipy.stats import binom
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    log_loss,
+    normalized_mutual_info_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
+from ifam.config import SelectBy
+from ifam.console import print_evaluation
+from ifam.data.batch import Batch
+from ifam.data.dataset import ImageDataset
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
+from ifam.data.transforms import test_transform as view_of
 from ifam.errors import DataError, UsageError
 from ifam.evaluate import evaluate
 from ifam.model.classifier import PlainClassifier
+from ifam.model.mask import maps_after_removal
+from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Output, Prediction
 from ifam.preprocessing import Preprocessing
+from ifam.score import GroupPair, Score, record
 
 AS_IT_IS = Preprocessing(image_size=(32, 32), mean=(0, 0, 0), std=(1, 1, 1))
 RED, GREEN = (200, 0, 0), (0, 100, 0)
@@ -143,7 +164,7 @@ def test_unreadable_images(model: PlainClassifier, tmp_path: Path, refuses_line:
 def test_what_a_plain_model_cannot_do(model: PlainClassifier, tmp_path: Path) -> None:
     table = write_outcomes(tmp_path)
     for options in ({"remove_parts": [0]}, {"token_quantile": 0.9}):
-        with pytest.raises(UsageError, match="second stage"):
+        with pytest.raises(UsageError, match="a model with parts"):
             evaluate(model, table, **options)  # type: ignore[arg-type]
 
 
@@ -238,3 +259,283 @@ def test_keypoints_that_a_line_predicts(spot_model: IFAM, tmp_path: Path, shift:
     assert evaluate(spot_model, unseen).keypoint_error is None
     alone = evaluate(spot_model, table.select("test"))
     assert (alone.keypoint_error, alone.accuracy) == (None, result.accuracy)
+
+
+COLOURS = tuple((40 * number, 200 - 30 * number, 90) for number in range(7))
+
+
+@pytest.fixture
+def seven(make_vit: Any) -> PlainClassifier:
+    """Seven classes, scored by how near the mean colour is to that of the class; too sure of itself."""
+    names = [f"class{number}" for number in range(7)]
+    model = PlainClassifier(make_vit(), 7, class_names=names, preprocessing=AS_IT_IS)
+    centres = torch.tensor(COLOURS) / 255
+
+    def forward(images: Tensor) -> Prediction:
+        return Prediction(logits=-60 * (images.mean((2, 3))[:, None] - centres).square().sum(-1))
+
+    model.forward = forward  # type: ignore[method-assign]
+    return model
+
+
+def write_colours(root: Path, per_class: int = 9) -> ImageTable:
+    """Seven classes of noisy colours with groups, in a validation and a test split."""
+    random = np.random.default_rng(0)
+    for split in ("val", "test"):
+        for number, colour in enumerate(COLOURS):
+            for i in range(per_class):
+                pixels = np.clip(np.full((32, 32, 3), colour) + random.normal(0, 70, 3), 0, 255)
+                write_image(root / f"{split}/class{number}/{'in' if i % 2 else 'out'}/{i}.png", pixels)
+    return read_table(root)
+
+
+def raw_logits(model: Any, table: ImageTable, split: str) -> tuple[Any, Any]:
+    """Logits and labels as arrays, without any of the code under test."""
+    samples = table.select(split).samples
+    images = np.stack([np.asarray(Image.open(sample.path)) for sample in samples])
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return model(pixels).logits.numpy(), np.array([sample.label for sample in samples])
+
+
+def test_the_json_agrees_with_scikit_learn_on_raw_logits(seven: PlainClassifier, tmp_path: Path) -> None:
+    table = write_colours(tmp_path)
+    found = json.loads(json.dumps(evaluate(seven, table, temperature_split="val", batch_size=10).to_dict()))
+    logits, labels = raw_logits(seven, table, "test")
+    hits = logits.argmax(1) == labels
+    assert 0.2 < hits.mean() < 0.9
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, logits.argmax(1)))
+    assert found["top5_accuracy"] == pytest.approx(top_k_accuracy_score(labels, logits, k=5, labels=range(7)))
+    assert found["top5_accuracy"] > found["accuracy"]
+    groups = np.array([table.group_names[sample.group or 0] for sample in table.select("test").samples])
+    for name, group in found["groups"].items():
+        assert group == {"accuracy": pytest.approx(hits[groups == name].mean()), "count": int((groups == name).sum())}
+    assert found["worst_group_accuracy"] == pytest.approx(min(hits[groups == name].mean() for name in set(groups)))
+    assert found["calibration_error"] == pytest.approx(torchmetrics_error(logits, labels), abs=1e-6)
+
+    val_logits, val_labels = raw_logits(seven, table, "val")
+
+    def loss(log_temperature: float) -> float:
+        return float(log_loss(val_labels, softmax(val_logits.astype(float) / np.exp(log_temperature), axis=1)))
+
+    best = np.exp(minimize_scalar(loss, bracket=(-1, 2), tol=1e-10).x)
+    assert found["temperature"] == pytest.approx(best, rel=1e-4)
+    assert found["temperature_split"] == "val"
+    assert found["calibration_error_scaled"] == pytest.approx(torchmetrics_error(logits / best, labels), abs=1e-4)
+    assert found["calibration_error_scaled"] < found["calibration_error"]
+    assert (found["auc"], found["worst_group_auc"], found["worst_group_auc_between"]) == (None, None, None)
+    for number in ("accuracy", "worst_group_accuracy"):
+        interval = found[f"{number}_interval"]
+        assert interval["estimate"] == found[number]
+        assert interval["low"] <= found[number] <= interval["high"]
+    # A binomial of 63 images has these quantiles up to the noise of 1000 resamples.
+    low, high = binom.ppf([0.025, 0.975], len(hits), hits.mean()) / len(hits)
+    assert found["accuracy_interval"]["low"] == pytest.approx(low, abs=1.01 / 63)
+    assert found["accuracy_interval"]["high"] == pytest.approx(high, abs=1.01 / 63)
+
+
+def torchmetrics_error(logits: Any, labels: Any) -> float:
+    probabilities = torch.from_numpy(softmax(logits, axis=1))
+    return float(
+        multiclass_calibration_error(probabilities, torch.from_numpy(labels), num_classes=7, n_bins=15, norm="l1")
+    )
+
+
+def test_the_temperature_changes_nothing_else(seven: PlainClassifier, tmp_path: Path) -> None:
+    table = write_colours(tmp_path, per_class=3)
+    asked, plain = evaluate(seven, table, temperature_split="val"), evaluate(seven, table)
+    own = {"temperature_split", "temperature", "calibration_error_scaled"}
+    assert {name for name, value in vars(asked).items() if value != getattr(plain, name)} == own
+    assert {getattr(plain, name) for name in own} == {None}
+
+
+def test_a_temperature_that_cannot_be(seven: PlainClassifier, tmp_path: Path, refuses_line: Any) -> None:
+    table = write_colours(tmp_path / "split", per_class=1)
+    with refuses_line("temperature split", "another than test"):
+        evaluate(seven, table, temperature_split="test")
+    with refuses_line("expected a train split", error=DataError):
+        evaluate(seven, table, temperature_split="train")
+    with refuses_line("'dev'"):
+        evaluate(seven, table, temperature_split="dev")
+    whole = replace(table, samples=tuple(replace(sample, split=None) for sample in table.samples))
+    with refuses_line("val split for the temperature", error=DataError):
+        evaluate(seven, whole, temperature_split="val")
+    for sample in table.select("val").samples:
+        sample.path.write_bytes(b"")
+    with refuses_line("at least one image that can be read", error=DataError):
+        evaluate(seven, table, temperature_split="val", skip_unreadable=True)
+
+
+def test_a_temperature_of_a_model_that_is_given_masks(make_vit: Any, tmp_path: Path, refuses_line: Any) -> None:
+    table = read_table(write_scenes(tmp_path))
+    model = MaskedClassifier(
+        make_vit(), 2, masking="early", class_names=list(table.class_names), preprocessing=AS_IT_IS
+    )
+    result = evaluate(model, table, split="val", temperature_split="train")
+    assert result.temperature_split == "train"
+    assert (result.temperature is None) == (result.calibration_error_scaled is None)
+    unmasked = replace(table, samples=tuple(replace(s, mask=None) if s.split == "train" else s for s in table.samples))
+    with refuses_line("annotated", "got none for 12", error=DataError):
+        evaluate(model, unmasked, split="val", temperature_split="train")
+
+
+def test_no_temperature_is_said(seven: PlainClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_colours(tmp_path, per_class=2)
+    seven.forward = lambda images: Prediction(logits=torch.zeros(len(images), 7))  # type: ignore[method-assign]
+    result = evaluate(seven, table, temperature_split="val")
+    assert (result.temperature, result.calibration_error_scaled) == (None, None)
+    print_evaluation(result)
+    assert "no temperature fits val" in capsys.readouterr().out
+
+
+def test_five_classes_have_no_top_5(make_vit: Any, tmp_path: Path) -> None:
+    names = [f"class{number}" for number in range(5)]
+    model = PlainClassifier(make_vit(), 5, class_names=names, preprocessing=AS_IT_IS)
+    table = write_colours(tmp_path)
+    samples = tuple(sample for sample in table.samples if sample.label < 5)
+    assert evaluate(model, replace(table, class_names=tuple(names), samples=samples)).top5_accuracy is None
+
+
+def test_the_worst_group_auc_agrees_with_scikit_learn(model: PlainClassifier, tmp_path: Path) -> None:
+    """With ties, and a group that training had and the data has not."""
+    model.training_group_sizes = {**TRAINING_SIZES, "dog/at sea": 5}
+    table = write_outcomes(tmp_path)
+    result = evaluate(model, table)
+    logits, labels = raw_logits(model, table, "test")
+    groups = np.array([table.group_names[sample.group or 0] for sample in table.samples])
+    aucs = {}
+    for i in set(groups[labels == 1]):
+        for j in set(groups[labels == 0]):
+            chosen = ((groups == i) & (labels == 1)) | ((groups == j) & (labels == 0))
+            aucs[i, j] = roc_auc_score(labels[chosen], (logits[:, 1] - logits[:, 0])[chosen])
+    worst = min(aucs, key=lambda pair: aucs[pair])
+    assert result.auc == pytest.approx(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    assert result.worst_group_auc == pytest.approx(aucs[worst])
+    assert result.worst_group_auc_between == GroupPair(
+        positives=worst[0], negatives=worst[1], num_positives=4, num_negatives=2, comparisons=4
+    )
+    assert result.worst_group_accuracy_interval is not None
+    assert result.worst_group_accuracy_interval.left_out == 0
+
+
+def test_one_class_or_no_groups_have_no_worst_group_auc(model: PlainClassifier, tmp_path: Path) -> None:
+    table = write_outcomes(tmp_path)
+    dogs = replace(table, samples=tuple(sample for sample in table.samples if sample.label == 1))
+    model.training_group_sizes = {}
+    ungrouped = replace(table, group_names=(), samples=tuple(replace(sample, group=None) for sample in table.samples))
+    for data, has_interval in ((dogs, True), (ungrouped, False)):
+        result = evaluate(model, data)
+        assert (result.worst_group_auc, result.worst_group_auc_between) == (None, None)
+        assert (result.worst_group_accuracy_interval is not None) == has_interval
+        assert result.accuracy_interval is not None
+
+
+@pytest.mark.parametrize("removed", [(), (1,)])
+def test_parts_and_keypoints_agree_with_scikit_learn(removed: tuple[int, ...], make_model: Any, tmp_path: Path) -> None:
+    model: IFAM = make_model(num_classes=2, class_names=["finch", "gull"], preprocessing=AS_IT_IS)
+    table = read_table(write_scenes(tmp_path, {"test": 6}))
+    random = np.random.default_rng(0)
+    names = ("beak", "foot", "tail")
+    samples = tuple(
+        replace(sample, keypoints={name: tuple(random.uniform(0, 48, 2)) for name in names if random.random() < 0.7})
+        for sample in table.samples
+    )
+    table = replace(table, keypoint_names=names, samples=samples)
+    result = evaluate(model, table, remove_parts=removed, batch_size=5)
+    parts, ids = [], []
+    for item, sample in zip(ImageDataset(table, view_of(AS_IT_IS)), samples, strict=False):
+        output = model(item.image[None], remove_parts=list(removed))
+        maps = maps_after_removal(output.part_maps, output.mask)
+        winners = torch.nn.functional.interpolate(maps, size=(32, 32), mode="bilinear").argmax(1)[0]
+        for number, name in enumerate(names):
+            if name in (sample.keypoints or {}):
+                x, y = (int(coordinate * 32 / 48) for coordinate in sample.keypoints[name])
+                parts.append(int(winners[y, x]))
+                ids.append(number)
+    assert len(set(parts)) > 1
+    assert result.part_nmi == pytest.approx(normalized_mutual_info_score(ids, parts), abs=1e-9)
+    assert result.part_ari == pytest.approx(adjusted_rand_score(ids, parts), abs=1e-9)
+
+
+def test_parts_are_compared_where_there_are_parts_and_keypoints(make_model: Any, make_vit: Any, tmp_path: Path) -> None:
+    table = read_table(write_scenes(tmp_path))
+    plain = PlainClassifier(make_vit(), 2, class_names=["finch", "gull"], preprocessing=AS_IT_IS)
+    model = make_model(num_classes=2, class_names=["finch", "gull"], preprocessing=AS_IT_IS)
+    unseen = replace(table, samples=tuple(replace(sample, keypoints=None) for sample in table.samples))
+    for result in (evaluate(plain, table), evaluate(model, unseen)):
+        assert (result.part_nmi, result.part_ari) == (None, None)
+    assert evaluate(model, table).part_nmi is not None
+
+
+def test_a_record_holds_no_logits_unless_asked(seven: PlainClassifier) -> None:
+    batch = Batch(
+        images=torch.rand(4, 3, 32, 32), labels=torch.arange(4), groups=torch.zeros(4).long(), indices=torch.arange(4)
+    )
+    output = seven(batch.images)
+    assert all(value.numel() == 4 for value in record(output, batch).values())
+    kept = record(output, batch, keep_logits=True, temperature=2.0)
+    assert kept.keys() - record(output, batch).keys() == {"logits", "confidence_scaled"}
+    assert torch.equal(kept["logits"], output.logits)
+
+
+def test_a_model_that_has_diverged_is_not_called_calibrated(seven: PlainClassifier, tmp_path: Path) -> None:
+    table = write_colours(tmp_path, per_class=1)
+    seven.forward = lambda images: Prediction(logits=torch.full((len(images), 7), torch.nan))  # type: ignore[method-assign]
+    result = evaluate(seven, table)
+    assert (result.calibration_error, result.top5_accuracy) == (None, 0)
+
+
+def test_a_score_has_all_that_training_may_select_by() -> None:
+    assert {*get_args(SelectBy)} - {"auto", "last"} <= {field.name for field in fields(Score)}
+
+
+@pytest.fixture
+def imagenet_model(make_vit: Any) -> PlainClassifier:
+    """A thousand classes: says class 10 where an image is red, 20 where it is green, and 30 where it is black."""
+    model = PlainClassifier(make_vit(), 1000, preprocessing=AS_IT_IS)
+
+    def forward(images: Tensor) -> Prediction:
+        logits = torch.zeros(len(images), 1000)
+        red, green, _ = images.mean((2, 3)).unbind(1)
+        logits[:, 10], logits[:, 20], logits[:, 30] = red, green, 0.1
+        return Prediction(logits=logits)
+
+    model.forward = forward  # type: ignore[method-assign]
+    return model
+
+
+def test_a_class_map_scores_groups_of_classes(
+    imagenet_model: PlainClassifier, tmp_path: Path, refuses_line: Any
+) -> None:
+    black = (0, 0, 0)
+    for name, colours in {"01_bird": (RED, RED, black), "00_dog": (GREEN, RED), "08_fish": (black,)}.items():
+        for number, colour in enumerate(colours):
+            write_image(tmp_path / f"in9/val/{name}/{number}.png", np.full((32, 32, 3), colour))
+    table = read_table(tmp_path / "in9")
+    # 10 is a bird, 20 a dog, 30 belongs to none; 0 is a fish, but never the best.
+    result = evaluate(imagenet_model, table, class_map={10: 1, 20: 0, 0: 8})
+    assert (result.num_samples, result.accuracy) == (6, pytest.approx(3 / 6))
+    assert result.accuracy_interval is not None
+    assert (result.top5_accuracy, result.calibration_error, result.auc) == (None, None, None)
+    assert evaluate(imagenet_model, table, class_map={10: 1, 20: 0, 30: 8}).accuracy == pytest.approx(4 / 6)
+    with refuses_line("1000 ImageNet classes", "2 classes"):
+        evaluate(PlainClassifier("test_vit", 2, pretrained=False), table, class_map={10: 1})
+    for wrong in ({}, {1000: 1}, {10: 9}, {10: -1}):
+        with refuses_line("class map", "0 to 8"):
+            evaluate(imagenet_model, table, class_map=wrong)
+    with refuses_line("00_dog", "got also cat", error=DataError):
+        evaluate(imagenet_model, write_outcomes(tmp_path / "cats"), class_map={10: 1})
+    with refuses_line("temperature split", "class map"):
+        evaluate(imagenet_model, table, class_map={10: 1}, temperature_split="val")
+
+
+def test_the_new_rows_have_labels(
+    seven: PlainClassifier, model: PlainClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_evaluation(evaluate(seven, write_colours(tmp_path / "colours"), temperature_split="val"))
+    printed = capsys.readouterr().out
+    for label in ("top-5 accuracy", "calibration error (15 bins)", "temperature", "95 % interval"):
+        assert label in printed
+    assert "warning: an interval over fewer than 10 images says little: in class0/in (4), " in printed
+    print_evaluation(evaluate(model, write_outcomes(tmp_path / "outcomes")))
+    printed = capsys.readouterr().out
+    assert "worst-group AUC: 4 images of class 1 in dog/indoors against 2 of class 0 in cat/outdoors" in printed

@@ -16,17 +16,18 @@ LAYERS = (
     ("scenes",),
     ("model", "losses", "metrics"),
     ("data", "storage"),
-    ("doctor", "calibrate", "evaluate", "interventions", "explanations"),
+    ("doctor", "calibrate", "score", "evaluate", "imagenet9", "interventions", "explanations"),
     ("intervene", "predict", "training"),
     ("console",),
-    ("demo",),
+    ("demo", "benchmarks"),
     ("commands",),
     ("cli",),
 )
 FREE_OF_EACH_OTHER = (("model", "losses"), ("model", "metrics"), ("losses", "metrics"), ("data", "storage"))
 CORE = ("model", "losses", "metrics", "errors", "config", "preprocessing", "output")
 CORE_LIBRARIES = {"torch", "timm", "safetensors"}
-AT_THE_BOUNDARY = {"config": {"pydantic", "yaml"}}  # imported in the functions that read and write files
+# imported in the functions that read and write files, or fetch them
+AT_THE_BOUNDARY = {"config": {"pydantic", "yaml"}, "model": {"huggingface_hub"}}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from ifam import commands
-from ifam.config import MaskGradient, MethodName, Precision
+from ifam import benchmarks, commands
+from ifam.config import MaskGradient, MethodName, Precision, SelectBy
 from ifam.errors import IfamError, UsageError
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
 
@@ -69,7 +69,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=_version())
     subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _intervene, _predict, _import):
+    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _intervene, _predict, _import, _benchmark):
         add(subparsers)
     return top
 
@@ -125,6 +125,11 @@ def _train(subparsers: Any) -> None:
         help="timm model name, or a .safetensors file that names one (default ifam-nano, which needs no network)",
     )
     command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
+    command.add_argument(
+        "--masks",
+        metavar="SOURCE",
+        help="of early_mask and late_mask: annotated, boxes, tokencut or a folder of PNG files (default annotated)",
+    )
     command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
     command.add_argument(
         "--epochs",
@@ -169,6 +174,14 @@ def _evaluate(subparsers: Any) -> None:
     _data(command)
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
     _interventions(command)
+    command.add_argument(
+        "--temperature-split",
+        choices=("train", "val", "test"),
+        help="fit a temperature on this split, and report the calibration error with it",
+    )
+    command.add_argument(
+        "--class-map", type=Path, metavar="FILE", help="in_to_in9.json: an ImageNet model on data of ImageNet-9"
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
     _resources(command)
@@ -198,6 +211,12 @@ def _intervene(subparsers: Any) -> None:
     )
     command.add_argument("run_folder", metavar="RUN")
     _data(command)
+    command.add_argument(
+        "--select-by",
+        choices=[name for name in get_args(SelectBy) if name != "last"],
+        default="auto",
+        help="what is best on the validation split (default auto: worst-group accuracy, accuracy without groups)",
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     _resources(command)
 
@@ -232,6 +251,35 @@ def _import(subparsers: Any) -> None:
     command.add_argument("--image-size", type=int, metavar="N", help="that it was trained at (default: the backbone's)")
     command.add_argument("--class-names", nargs="+", metavar="NAME")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _benchmark(subparsers: Any) -> None:
+    command = _command(
+        subparsers,
+        "benchmark",
+        commands.benchmark,
+        "a table over methods and seeds, the paper's numbers beside ours",
+        "ifam benchmark waterbirds --data waterbird_complete95_forest2water2 --runs runs",
+    )
+    command.add_argument("name", metavar="NAME", choices=benchmarks.NAMES, help=", ".join(benchmarks.NAMES))
+    command.add_argument("--data", type=Path, metavar="DIR", help="the data set (scenes draws its own)")
+    command.add_argument("--imagenet9", type=Path, metavar="DIR", help="of in9: the folder of the variants")
+    command.add_argument("--class-map", type=Path, metavar="FILE", help="of in9: in_to_in9.json")
+    command.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder of the runs; complete ones are taken (default benchmark-NAME)"
+    )
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    command.add_argument("--methods", nargs="+", default=[], metavar="ROW", help="rows of the table (default: all)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="default NAME.json in the folder of the runs")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="default NAME.md in the folder of the runs")
+    command.add_argument("--recipe", choices=list(RECIPES), help="to start from (default: the benchmark's)")
+    command.add_argument("--backbone", metavar="NAME|PATH", help="as for ifam train (default: the recipe's)")
+    command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: the recipe's)")
+    command.add_argument("--epochs", type=int, metavar="N", help="default: the recipe's")
+    command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
+    command.add_argument("--precision", choices=get_args(Precision), help="default: the recipe's")
+    command.add_argument("--workers", type=int, metavar="N", help="loader processes")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. losses.entropy=0.5")
 
 
 def _data(command: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ FLAGS = {
     "model.num_parts": "num_parts",
     "model.image_size": "image_size",
     "model.mask_gradient": "mask_gradient",
+    "model.masks": "masks",
     "optimizer.epochs": "epochs",
     "optimizer.batch_size": "batch_size",
     "optimizer.lr_stage2": "lr",
@@ -177,6 +178,7 @@ def _load_with_parts(folder: str) -> "IFAM":
 
 def evaluate(options: Namespace) -> None:
     """``ifam evaluate``."""
+    from ifam.data.imagenet9 import read_in9_mapping
     from ifam.evaluate import evaluate as run
     from ifam.files import make_room, write_text
     from ifam.storage import load
@@ -189,6 +191,8 @@ def evaluate(options: Namespace) -> None:
         split=options.split,
         remove_parts=options.remove_parts,
         token_quantile=options.token_quantile,
+        class_map=None if options.class_map is None else read_in9_mapping(options.class_map),
+        temperature_split=options.temperature_split,
         **_resources(options),
         skip_unreadable=options.skip_unreadable,
         progress=show_progress("evaluating"),
@@ -227,6 +231,7 @@ def intervene(options: Namespace) -> None:
     study = run(
         model,
         read_data(options),
+        select_by=options.select_by,
         **_resources(options),
         progress=show_progress("trying interventions"),
     )
@@ -274,6 +279,49 @@ def _test_images(data: Path) -> list[Path]:
     from ifam.data.read import read_table
 
     return [sample.path for sample in read_table(data).select("test").samples]
+
+
+def benchmark(options: Namespace) -> None:
+    """``ifam benchmark``."""
+    from ifam.benchmarks.run import Options, run_benchmark
+
+    given = {name: getattr(options, flag, None) for name, flag in FLAGS.items() if flag != "epochs"}
+    runs = options.runs or Path(f"benchmark-{options.name}")
+    json_path = options.json or runs / f"{options.name}.json"
+    markdown = options.markdown or runs / f"{options.name}.md"
+    run_benchmark(
+        options.name,
+        options.data,
+        Options(
+            runs=runs,
+            seeds=options.seeds,
+            methods=options.methods,
+            recipe=options.recipe,
+            epochs=options.epochs,
+            changes={name: value for name, value in given.items() if value is not None} | _settings(options.set),
+            imagenet9=options.imagenet9,
+            class_map=options.class_map,
+        ),
+        json_path=json_path,
+        markdown_path=markdown,
+        command=_as_typed(options),
+    )
+    print(markdown.read_text(encoding="utf-8"))
+    print(f"{json_path}, {markdown}")
+
+
+def _as_typed(options: Namespace) -> str:
+    """The command for the record, without the paths of this machine."""
+    words = [f"ifam benchmark {options.name}"]
+    if options.data is not None:
+        words.append("--data DATA")
+    if options.backbone is not None:
+        words.append(f"--backbone {Path(options.backbone).name}")
+    for flag in ("recipe", "image_size", "epochs", "precision"):
+        if getattr(options, flag) is not None:
+            words.append(f"--{flag.replace('_', '-')} {getattr(options, flag)}")
+    words += [f"--set {setting}" for setting in options.set]
+    return " ".join((*words, "--seeds", *map(str, options.seeds)))
 
 
 def import_reference(options: Namespace) -> None:

@@ -7,9 +7,12 @@ from typing import Any, Literal, get_args
 
 from ifam.errors import UsageError
 
-MethodName = Literal["ifam", "pdiscoformer", "erm"]
+MethodName = Literal["ifam", "pdiscoformer", "erm", "early_mask", "late_mask", "group_dro", "jtt", "masktune", "dfr"]
 MaskGradient = Literal["exact", "bounded", "cut"]
 PrototypeInit = Literal["random", "centre"]
+DroppedParts = Literal["removed", "reassigned"]
+TokenCutFeatures = Literal["tokens", "keys"]
+SelectBy = Literal["auto", "worst_group_accuracy", "accuracy", "auc", "worst_group_auc", "last"]
 Cosine = Literal["epoch", "step"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
 FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -51,11 +54,22 @@ class ModelConfig:
     part_dropout: float = 0.3
     stage2_part_dropout: float | None = 0.3
     """None: 0.3, and 0 where there is one part, without which stage 2 would see nothing"""
+    dropped_parts: DroppedParts = "removed"
+    """what part dropout does to tokens in training: removed: they leave the input of stage 2, as a part removed at test
+    time does; reassigned: they fall to their next part, as in the published code"""
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"
     """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
     centre_lean: float = 12.0
     """how far they lean there, in standard deviations of the logits; the rest of where they begin is random"""
+    masks: str = "annotated"
+    """of early_mask and late_mask: annotated, boxes, tokencut, or a folder of mask files named as the images"""
+    tokencut_features: TokenCutFeatures = "tokens"
+    """what TokenCut compares; published: keys (of the last attention)"""
+    tokencut_threshold: float = 0.4
+    """cosine similarity from which on it takes two patches for alike; published: 0.2"""
+    mask_coverage: float = 0.5
+    """a patch is selected by a mask given in pixels where the mask covers at least this share of it"""
 
     def __post_init__(self) -> None:
         _at_least("model.num_parts", self.num_parts, 1)
@@ -64,6 +78,10 @@ class ModelConfig:
             _at_least("model.image_size", 1 if size is None else size, 1)
         _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
         _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
+        _one_of("model.dropped_parts", self.dropped_parts, DroppedParts)
+        _one_of("model.tokencut_features", self.tokencut_features, TokenCutFeatures)
+        _between("model.tokencut_threshold", self.tokencut_threshold, -1, 1)
+        _between("model.mask_coverage", self.mask_coverage, 0.001, 1)
         for name in ("part_dropout", "stage2_part_dropout"):
             value = getattr(self, name)
             _between(f"model.{name}", 0 if value is None else value, 0, 0.999)
@@ -114,6 +132,27 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RobustnessConfig:
+    """Options of the methods that iFAM is compared with."""
+
+    group_step: float = 0.01
+    """group_dro: how fast the weights of the groups follow their losses (η of Sagawa et al.)"""
+    upweight: float = 20.0
+    """jtt: how much more often an image that the first run gets wrong is drawn (λ of Liu et al.)"""
+    first_epochs: int | None = None
+    """jtt: epochs of the first run; None: as many as of the second"""
+    tuning_epochs: int | None = None
+    """masktune, dfr: epochs of the run that follows; None: 1 for masktune, as published, 20 for dfr"""
+
+    def __post_init__(self) -> None:
+        _positive("robustness.group_step", self.group_step)
+        _at_least("robustness.upweight", self.upweight, 1)
+        for name in ("first_epochs", "tuning_epochs"):
+            value = getattr(self, name)
+            _at_least(f"robustness.{name}", 1 if value is None else value, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """A whole run. The defaults are the paper's recipe."""
 
@@ -121,10 +160,14 @@ class TrainingConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
     augmentation: Augmentation = "birds"
     precision: Precision = "32-true"
     ema: float | None = None
     """decay of the exponential moving average of the weights, or None"""
+    select_by: SelectBy = "auto"
+    """which epoch is kept, by its score on the validation split; auto: worst-group accuracy where groups are known,
+    accuracy otherwise; last: the last, whatever its score"""
     workers: int = 2
     seed: int = 0
     device: str = "auto"
@@ -135,6 +178,7 @@ class TrainingConfig:
         _one_of("method", self.method, MethodName)
         _one_of("augmentation", self.augmentation, Augmentation)
         _one_of("precision", self.precision, Precision)
+        _one_of("select_by", self.select_by, SelectBy)
         _at_least("workers", self.workers, 0)
         _at_least("seed", self.seed, 0)
         if self.ema is not None:

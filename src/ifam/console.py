@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ifam.evaluate import Evaluation, GroupResult
     from ifam.intervene import Study
@@ -12,40 +12,79 @@ if TYPE_CHECKING:
     from ifam.predict import PredictionRow
 
 
+FEW = 10
+"""images below which an interval says little"""
+
+
 def print_evaluation(result: "Evaluation") -> None:
-    """The numbers as a table, groups last."""
+    """The numbers as a table, groups last; then what to be careful about."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=_heading(result), title_justify="left")
+    table = Table()
     table.add_column("measure")
-    table.add_column("value", justify="right")
-    labels = {
-        "accuracy": "accuracy (every image alike)",
-        "average_accuracy": "average accuracy (by training group sizes)",
-        "worst_group_accuracy": "worst-group accuracy",
-        "auc": "AUC",
-        "mean_kept": "share of the image seen by stage 2",
-        "no_evidence": "images with no evidence",
-        "foreground_iou": "foreground IoU (pooled)",
-        "foreground_iou_per_image": "foreground IoU (mean over images)",
-        "keypoint_error": "keypoint error (share of the box or image)",
-    }
+    table.add_column("value (95 % interval)" if result.accuracy_interval else "value", justify="right")
     numbers = result.numbers()
-    for name, label in labels.items():
+    for name, label in _LABELS.items():
         if name in numbers:
-            table.add_row(label, str(numbers[name]) if name == "no_evidence" else f"{numbers[name]:.3f}")
+            table.add_row(label, _cell(result, name, numbers[name]))
     for name, group in result.groups.items():
         table.add_row(escape(f"group {name}"), _accuracy(group))
+    print(_heading(result))  # not as the title, which would wrap at the width of the table
     Console().print(table)
+    if result.worst_group_auc_between is not None:
+        pair = result.worst_group_auc_between
+        print(
+            f"worst-group AUC: {_images(pair.num_positives)} of class 1 in {pair.positives} against "
+            f"{pair.num_negatives} of class 0 in {pair.negatives}"
+        )
+    if result.temperature_split is not None and result.temperature is None:
+        where = result.temperature_split
+        print(f"no temperature fits {where}: every image is right there, or the scores say no more than chance")
+    if result.accuracy_interval is not None:
+        _warn_of_few(result.num_samples, result.groups)
+
+
+_LABELS = {
+    "accuracy": "accuracy (every image alike)",
+    "average_accuracy": "average accuracy (by training group sizes)",
+    "worst_group_accuracy": "worst-group accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "auc": "AUC",
+    "worst_group_auc": "worst-group AUC",
+    "calibration_error": "calibration error (15 bins)",
+    "temperature": "temperature",
+    "calibration_error_scaled": "calibration error with that temperature",
+    "mean_kept": "share of the image inside the mask",
+    "no_evidence": "images with an empty mask",
+    "foreground_iou": "foreground IoU (pooled)",
+    "foreground_iou_per_image": "foreground IoU (mean over images)",
+    "part_nmi": "NMI of parts and keypoints",
+    "part_ari": "ARI of parts and keypoints",
+    "keypoint_error": "keypoint error (share of the box or image)",
+}
+
+
+def _cell(result: "Evaluation", name: str, value: float) -> str:
+    if name == "no_evidence":
+        return str(value)
+    return _with_interval(value, getattr(result, f"{name}_interval", None))
 
 
 def _heading(result: "Evaluation") -> str:
-    parts, quantile = (result.interventions.get(name) for name in ("remove_parts", "token_quantile"))
-    removed = f", without parts {' '.join(map(str, parts))}" if parts else ""
-    tokens = "" if quantile is None else f", q = {quantile:g}"
-    return f"{result.split}: {result.num_samples} images{removed}{tokens}"
+    from ifam.interventions import Intervention
+
+    done = Intervention(
+        remove_parts=tuple(result.interventions.get("remove_parts", ())),
+        token_quantile=result.interventions.get("token_quantile"),
+    )
+    removed = "" if done == Intervention() else f", {done}"
+    return f"{result.split}: {_images(result.num_samples)}{removed}"
+
+
+def _images(number: int, kind: str = "") -> str:
+    return f"{number} {kind}{' ' if kind else ''}image{'' if number == 1 else 's'}"
 
 
 def _accuracy(group: "GroupResult") -> str:
@@ -54,31 +93,50 @@ def _accuracy(group: "GroupResult") -> str:
     return f"{group.accuracy:.3f} ({round(group.accuracy * group.count)}/{group.count})"
 
 
+def _warn_of_few(num_samples: int, groups: "Mapping[str, GroupResult]") -> None:
+    """One line where intervals rest on few images."""
+    counts = {name: group.count for name, group in groups.items() if group.count}
+    few = [f"{name} ({count})" for name, count in counts.items() if count < FEW]
+    where = f"{num_samples} in all" if num_samples < FEW else f"in {', '.join(few)}"
+    if num_samples < FEW or few:
+        print(f"warning: an interval over fewer than {FEW} images says little: {where}")
+
+
 def print_study(study: "Study") -> None:
     """What was tried on the validation split, best first, and what the choice does on the test split."""
-    columns = ("intervention", "worst group", "accuracy", "image seen")
+    by_auc = study.chosen_by.endswith("auc")
+    names = ("worst_group_auc", "auc") if by_auc else ("worst_group_accuracy", "accuracy")
+    columns = ("intervention", *(_COLUMNS[name] for name in names), "inside the mask")
     print_comparison(
-        f"tried on {study.trials[0].num_samples} validation images, best first",
+        f"tried on {_images(study.trials[0].num_samples, 'validation')}, best {_COLUMNS[study.chosen_by]} first",
         columns,
-        [_trial_cells(trial) for trial in study.trials],
+        [_trial_cells(trial, names) for trial in study.trials],
     )
     rows = (
         [study.test_before] if study.chosen == study.test_before.intervention else [study.test_before, study.test_after]
     )
     print_comparison(
-        f"chosen: {study.chosen}; on {study.test_before.num_samples} test images, with 95 % intervals over images",
+        f"chosen by {_COLUMNS[study.chosen_by]}: {study.chosen}; "
+        f"on {_images(study.test_before.num_samples, 'test')}, with 95 % intervals over images",
         columns,
-        [_trial_cells(trial) for trial in rows],
+        [_trial_cells(trial, names) for trial in rows],
     )
+    if study.trials[0].worst_group_accuracy is None:
+        print(f"no groups are known: chosen by {_COLUMNS[study.chosen_by]}, which a shortcut can raise as well")
+    _warn_of_few(study.test_before.num_samples, study.test_before.groups)
 
 
-def _trial_cells(trial: "Trial") -> tuple[str, ...]:
-    return (
-        str(trial.intervention),
-        _with_interval(trial.worst_group_accuracy, trial.worst_group_interval),
-        _with_interval(trial.accuracy, trial.accuracy_interval),
-        f"{trial.mean_kept:.3f}",
-    )
+_COLUMNS = {
+    "worst_group_accuracy": "worst group",
+    "accuracy": "accuracy",
+    "worst_group_auc": "worst-group AUC",
+    "auc": "AUC",
+}
+
+
+def _trial_cells(trial: "Trial", names: "Sequence[str]") -> tuple[str, ...]:
+    numbers = (_with_interval(getattr(trial, name), getattr(trial, f"{name}_interval")) for name in names)
+    return (str(trial.intervention), *numbers, f"{trial.mean_kept:.3f}")
 
 
 def _with_interval(value: float | None, interval: "Interval | None") -> str:

@@ -174,10 +174,7 @@ def _summary(sizes: Sequence[Size]) -> ImageSizes | None:
 
 
 def _warnings(table: ImageTable, parts: Mapping[str, ImageTable]) -> Iterable[str]:
-    if not table.splits:
-        yield "no train, val and test splits"
-    elif "train" in parts and "val" not in parts:
-        yield "no val split: nothing to select the model on"
+    yield from _split_warnings(table)
     if not table.group_names:
         yield "group information missing: worst-group accuracy cannot be computed"
     elif any(sample.group is None for sample in table.samples):
@@ -189,6 +186,24 @@ def _warnings(table: ImageTable, parts: Mapping[str, ImageTable]) -> Iterable[st
     training = parts.get("train") or parts.get("all")
     if training:
         yield from _training_warnings(training)
+
+
+def _split_warnings(table: ImageTable) -> Iterable[str]:
+    """What training would make of the splits that are there."""
+    if len(table.class_names) < 2:
+        yield f"one class alone, {table.class_names[0]}: enough to evaluate a model on, not to train one"
+        return
+    try:
+        if not table.splits:
+            made = table.with_splits(seed=0)
+            yield "no train, val and test splits: training makes them"
+            if "test" not in made.splits:
+                yield "too few images for a test split, which takes four of one class (and group)"
+        elif "train" in table.splits and "val" not in table.splits:
+            table.with_validation(seed=0)
+            yield "no val split: training holds out a tenth of the training images to select the model on"
+    except DataError as error:
+        yield f"training would be refused: {str(error).removeprefix(f'{table.root}: ')}"
 
 
 def _shape_warnings(sizes: Sequence[Size]) -> Iterable[str]:

@@ -5,58 +5,39 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ifam.config import Precision
 from ifam.data.batch import Batch, require_readable
+from ifam.data.given_masks import give_masks
+from ifam.data.imagenet9 import align_imagenet9, class_lookup
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
-from ifam.metrics.accumulate import Accumulator, classification_score, foreground_score
-from ifam.metrics.parts import KeypointRegression, foreground_intersection_union, keypoint_error, part_centroids
+from ifam.metrics.accumulate import Accumulator
+from ifam.metrics.bootstrap import Interval
+from ifam.metrics.calibration import fit_temperature
+from ifam.metrics.parts import KeypointRegression, keypoint_error
 from ifam.model.base import Classifier
+from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
-from ifam.output import Output, Prediction
+from ifam.output import Prediction
+from ifam.score import GroupResult, Score, accuracy_intervals, calibration_error, record, summarise
+
+__all__ = [
+    "Evaluation",
+    "GroupResult",
+    "Score",
+    "collect",
+    "evaluate",
+    "interventions_on",
+    "predict_batch",
+    "record",
+    "summarise",
+]
 
 Progress = Callable[[int, int], None]
 """(images done, images in all)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """Accuracy of a group in 0–1, None where it has no image, and its number of images."""
-
-    accuracy: float | None
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Accuracies in 0–1; None where the data does not allow the number."""
-
-    num_samples: int
-    accuracy: float
-    average_accuracy: float | None
-    """weighted by the training group sizes, as on Waterbirds"""
-    worst_group_accuracy: float | None
-    groups: Mapping[str, GroupResult]
-    auc: float | None
-    mean_kept: float | None
-    """share of the tokens that stage 2 saw"""
-    no_evidence: int | None
-    """images in which nothing was selected"""
-    foreground_iou: float | None
-    """pooled over the pixels of all images, as published"""
-    foreground_iou_per_image: float | None
-    """mean over images"""
-    keypoint_error: float | None = None
-    """mean distance in units of the box, or of the image where there is none"""
-    keypoint_count: int | None = None
-
-    def numbers(self) -> dict[str, float]:
-        """The plain numbers that are known."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,78 +45,21 @@ class Evaluation(Score):
     """A score, the split it was taken on, and what was switched off."""
 
     split: str
+    accuracy_interval: Interval | None = None
+    """95 %, over another sample of images of this split"""
+    worst_group_accuracy_interval: Interval | None = None
+    temperature_split: str | None = None
+    """the split that the temperature was fitted on, where one was asked for"""
+    temperature: float | None = None
+    """None also where no temperature is best, see `ifam.metrics.fit_temperature`"""
+    calibration_error_scaled: float | None = None
+    """calibration error of softmax(logits / temperature)"""
     interventions: Mapping[str, Any] = field(default_factory=dict)
     unreadable: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
-
-
-def record(output: Prediction, batch: Batch) -> dict[str, Tensor]:
-    """What the score needs to know of each image of a batch."""
-    logits = output.logits.float()
-    values = {
-        "label": batch.labels,
-        "group": batch.groups,
-        "prediction": logits.argmax(1),
-        "margin": logits[:, 1] - logits[:, 0],
-    }
-    if isinstance(output, Output):
-        maps = maps_after_interventions(output)
-        values["kept"] = output.kept
-        values["centroid"], values["active"] = part_centroids(maps)
-        if batch.masks is not None:
-            values["intersection"], values["union"] = foreground_intersection_union(maps, batch.masks)
-    if batch.keypoints is not None and batch.visible is not None and batch.box_sizes is not None:
-        height, width = batch.images.shape[-2:]
-        size = torch.tensor([width, height], device=batch.keypoints.device)
-        values |= {"keypoint": batch.keypoints / size, "visible": batch.visible, "box": batch.box_sizes / size}
-    return values
-
-
-def maps_after_interventions(output: Output) -> Tensor:
-    """The part maps (B, K+1, h, w), all background where an intervention removed the token."""
-    background = output.part_maps.shape[1] - 1
-    removed = ~output.mask & (output.part_maps.argmax(1) < background)
-    nothing = torch.zeros_like(output.part_maps)
-    nothing[:, background] = 1
-    return torch.where(removed[:, None], nothing, output.part_maps)
-
-
-def summarise(
-    records: Accumulator, group_names: Sequence[str], training_group_sizes: Mapping[str, int], *, num_classes: int
-) -> Score:
-    """The score of everything recorded."""
-    if records.num_samples == 0:
-        raise DataError("evaluation: expected at least one image that can be read, got none; see ifam doctor")
-    weights = [training_group_sizes.get(name, 0) for name in group_names]
-    score = classification_score(
-        records["prediction"],
-        records["label"],
-        records["group"],
-        num_groups=len(group_names),
-        training_group_sizes=weights if any(weights) else None,
-        margins=records["margin"] if num_classes == 2 else None,
-    )
-    assert score.accuracy is not None
-    seen = "kept" in records
-    foreground = foreground_score(records["intersection"], records["union"]) if "union" in records else None
-    return Score(
-        num_samples=score.num_samples,
-        accuracy=score.accuracy,
-        average_accuracy=score.average_accuracy,
-        worst_group_accuracy=score.worst_group_accuracy,
-        groups={
-            name: GroupResult(accuracy=group.accuracy, count=group.count)
-            for name, group in zip(group_names, score.groups, strict=True)
-        },
-        auc=score.auc,
-        mean_kept=float(records["kept"].mean()) if seen else None,
-        no_evidence=int((records["kept"] == 0).sum()) if seen else None,
-        foreground_iou=foreground.pooled_iou if foreground else None,
-        foreground_iou_per_image=foreground.mean_image_iou if foreground else None,
-    )
 
 
 def evaluate(
@@ -145,6 +69,9 @@ def evaluate(
     split: str = "test",
     remove_parts: Sequence[int] = (),
     token_quantile: float | None = None,
+    masks: str | None = None,
+    class_map: Mapping[int, int] | None = None,
+    temperature_split: str | None = None,
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -154,12 +81,25 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on a split, with interventions if asked.
 
-    The keypoint error needs the training split as well, on which the regression from part centroids is fitted.
+    ``masks``: for a model of early or late masking, another source than in its training; see `ifam.data.given_masks`.
+    ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
+    image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
+    temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
+    well, on which the regression from part centroids is fitted.
 
     Raises:
+        UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.
         DataError: classes that the model does not know, no such split, or an unreadable image.
     """
-    table = table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
+    lookup = None if class_map is None else torch.tensor(class_lookup(class_map, model.num_classes))
+    table = _aligned(model, table, class_map)
+    if temperature_split is not None:
+        _check_temperature(table, split, temperature_split, class_map)
+    splits = [name for name in (split, temperature_split) if name is not None]
+    if isinstance(model, MaskedClassifier):
+        table = give_masks(table, masks or model.masks, splits)
+    elif masks is not None:
+        raise UsageError(f"masks: expected a model that is given masks, got {type(model).__name__}, which is not")
     data = ImageDataModule(
         table,
         model.preprocessing,
@@ -173,7 +113,7 @@ def evaluate(
     model = model.to(device).eval()
     unreadable: list[str] = []
 
-    def run(name: str) -> Accumulator:
+    def run(name: str, **recording: Any) -> Accumulator:
         total = len(table.select(name))
         return collect(
             model,
@@ -183,14 +123,50 @@ def evaluate(
             unreadable=unreadable,
             precision=precision,
             skip_unreadable=skip_unreadable,
+            **recording,
         )
 
-    records = run(split)
+    temperature = None if temperature_split is None else _temperature(run(temperature_split, keep_logits=True))
+    records = run(split, class_map=lookup, temperature=temperature)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
     if "centroid" in records and "keypoint" in records and split != "train" and _shows_keypoints(table, "train"):
         keypoints = _keypoint_numbers(run("train"), records)
-    return Evaluation(**(vars(score) | keypoints), split=split, interventions=interventions, unreadable=unreadable)
+    return Evaluation(
+        **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
+        split=split,
+        temperature_split=temperature_split,
+        temperature=temperature,
+        calibration_error_scaled=calibration_error(records, "confidence_scaled"),
+        interventions=interventions,
+        unreadable=unreadable,
+    )
+
+
+def _aligned(model: Classifier, table: ImageTable, class_map: Mapping[int, int] | None) -> ImageTable:
+    """The table with the labels that predictions are compared with, and the groups of the training first."""
+    table = table.align(model.class_names) if class_map is None else align_imagenet9(table)
+    return table.align_groups(tuple(model.training_group_sizes))
+
+
+def _check_temperature(table: ImageTable, split: str, fitted_on: str, class_map: Mapping[int, int] | None) -> None:
+    if class_map is not None:
+        raise UsageError(
+            "temperature split: expected none with a class map, whose groups have no probabilities, got one"
+        )
+    if fitted_on == split:
+        raise UsageError(f"temperature split: expected another than {split}, which is evaluated, got the same")
+    if not table.splits:
+        raise DataError(
+            f"{table.root}: expected data with a {fitted_on} split for the temperature, got none with splits"
+        )
+    table.select(fitted_on)  # refused before the work
+
+
+def _temperature(records: Accumulator) -> float | None:
+    if records.num_samples == 0:
+        raise DataError("temperature: expected at least one image that can be read, got none; see ifam doctor")
+    return fit_temperature(records["logits"], records["label"])
 
 
 def interventions_on(model: Classifier, remove_parts: Sequence[int], token_quantile: float | None) -> dict[str, Any]:
@@ -199,13 +175,19 @@ def interventions_on(model: Classifier, remove_parts: Sequence[int], token_quant
     Raises:
         UsageError: they would change nothing in what this model predicts.
     """
-    if isinstance(model, IFAM) and model.stage2 is not None:
+    if isinstance(model, IFAM):
         return {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
     if len(remove_parts) or token_quantile is not None:
-        raise UsageError(
-            "interventions: expected a model with a second stage, which sees the selected tokens only, got one without"
-        )
+        raise UsageError("interventions: expected a model with parts, got one without")
     return {}
+
+
+def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:
+    """The model's call, with the given masks where it is one that needs them."""
+    if isinstance(model, MaskedClassifier) and batch.given_masks is not None:
+        interventions["mask"] = model.token_mask(batch.given_masks)
+    prediction: Prediction = model(batch.images, **interventions)
+    return prediction
 
 
 @torch.inference_mode()
@@ -218,8 +200,9 @@ def collect(
     unreadable: list[str],
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
+    **recording: Any,
 ) -> Accumulator:
-    """The records of every image of a loader, each once."""
+    """The records of every image of a loader, each once; ``recording``: further arguments of `record`."""
     device = next(model.parameters()).device
     records = Accumulator()
     done = 0
@@ -229,8 +212,8 @@ def collect(
         if len(batch):
             batch = batch.to(device)
             with arithmetic(precision, device):
-                output = model(batch.images, **interventions)
-            records.update(**record(output, batch))
+                output = predict_batch(model, batch, **interventions)
+            records.update(**record(output, batch, **recording))
         done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ifam.config import SelectBy
 from ifam.data.table import ImageTable
-from ifam.interventions import Intervention, Trial, possible, try_interventions
+from ifam.interventions import Intervention, Trial, possible, require_criterion, try_interventions
 from ifam.model.two_stage import IFAM
 
 
@@ -15,6 +16,8 @@ class Study:
 
     trials: Sequence[Trial]
     chosen: Intervention
+    chosen_by: str
+    """the number that the trials were ranked by"""
     test_before: Trial
     test_after: Trial
 
@@ -23,28 +26,40 @@ class Study:
         return asdict(self)
 
 
-def intervene(model: IFAM, table: ImageTable, **resources: Any) -> Study:
+def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", **resources: Any) -> Study:
     """Leave out each part, remove unsure tokens, both, and remove parts greedily; choose on validation, report on test.
 
-    ``resources``: batch_size, workers, device, precision and progress of `try_interventions`.
+    ``select_by``: what is best, one of `ifam.interventions.CRITERIA`. ``resources``: batch_size, workers, device,
+    precision and progress of `try_interventions`.
 
     Raises:
-        UsageError: a model without a second stage.
-        DataError: no validation or no test split, or an unreadable image.
+        UsageError: no such criterion.
+        DataError: no validation or no test split, one that does not allow the criterion, or an unreadable image.
     """
-    table.select("test")  # refused before the work
-    trials = try_interventions(model, table, possible(model), **resources)
-    trials += _greedy(model, table, trials, resources)
-    trials = sorted(trials, key=lambda trial: trial.score, reverse=True)
+    for split in ("val", "test"):  # refused before the work
+        require_criterion(select_by, table, split, num_classes=model.num_classes)
+    trials = try_interventions(model, table, possible(model), select_by=select_by, **resources)
+    trials += _greedy(model, table, trials, select_by, resources)
+    trials = sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
     chosen = trials[0].intervention
-    both = try_interventions(model, table, [Intervention(), chosen], split="test", intervals=True, **resources)
+    both = try_interventions(
+        model, table, [Intervention(), chosen], split="test", select_by=select_by, intervals=True, **resources
+    )
     before, after = (
         next(trial for trial in both if trial.intervention == wanted) for wanted in (Intervention(), chosen)
     )
-    return Study(trials=trials, chosen=chosen, test_before=before, test_after=after)
+    return Study(
+        trials=trials,
+        chosen=chosen,
+        chosen_by=trials[0].criterion(select_by),
+        test_before=before,
+        test_after=after,
+    )
 
 
-def _greedy(model: IFAM, table: ImageTable, trials: Sequence[Trial], resources: dict[str, Any]) -> list[Trial]:
+def _greedy(
+    model: IFAM, table: ImageTable, trials: Sequence[Trial], select_by: SelectBy, resources: dict[str, Any]
+) -> list[Trial]:
     """Remove one more part as long as the score rises and a part remains; then unsure tokens of those left."""
     parts_only = [trial for trial in trials if trial.intervention.token_quantile is None]
     best, found = parts_only[0], []
@@ -52,9 +67,9 @@ def _greedy(model: IFAM, table: ImageTable, trials: Sequence[Trial], resources: 
         removed = best.intervention.remove_parts
         left = [part for part in range(model.num_parts) if part not in removed]
         further = [Intervention(remove_parts=tuple(sorted((*removed, part)))) for part in left]
-        step = try_interventions(model, table, further, **resources)
+        step = try_interventions(model, table, further, select_by=select_by, **resources)
         found += step
-        if step[0].score <= best.score:
+        if step[0].score(select_by) <= best.score(select_by):
             break
         best = step[0]
     removed = best.intervention.remove_parts
@@ -63,6 +78,7 @@ def _greedy(model: IFAM, table: ImageTable, trials: Sequence[Trial], resources: 
             model,
             table,
             [Intervention(remove_parts=removed, token_quantile=quantile) for quantile in model.token_thresholds],
+            select_by=select_by,
             **resources,
         )
     return found

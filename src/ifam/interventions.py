@@ -1,20 +1,25 @@
 """Which parts and tokens to switch off, chosen on a validation split; stage 1 runs once for all of the choices."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import get_args
 
 import torch
-from torch import Tensor
 
-from ifam.config import Precision
+from ifam.config import Precision, SelectBy
 from ifam.data.batch import require_readable
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
-from ifam.metrics.bootstrap import Interval, accuracy_interval, worst_group_accuracy_interval
-from ifam.metrics.groups import group_accuracy, worst_group_accuracy
+from ifam.metrics.accumulate import Accumulator
+from ifam.metrics.bootstrap import Interval
 from ifam.model.two_stage import IFAM
+from ifam.score import GroupResult, accuracy_intervals, auc_intervals, record_classes, summarise
+
+CRITERIA = tuple(name for name in get_args(SelectBy) if name != "last")
+"""what interventions can be ranked by; auto: worst-group accuracy where groups are known, accuracy otherwise"""
+_AUCS = ("auc", "worst_group_auc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,28 +30,49 @@ class Intervention:
     token_quantile: float | None = None
 
     def __str__(self) -> str:
-        parts = f"without parts {' '.join(map(str, self.remove_parts))}" if self.remove_parts else ""
-        tokens = "" if self.token_quantile is None else f"tokens up to q = {self.token_quantile:g}"
-        return ", ".join(filter(None, (parts, tokens))) or "none"
+        parts = f"part{'s' if len(self.remove_parts) > 1 else ''} {' '.join(map(str, self.remove_parts))}"
+        tokens = "" if self.token_quantile is None else f"tokens beyond q = {self.token_quantile:g}"
+        removed = " and ".join(filter(None, (parts if self.remove_parts else "", tokens)))
+        return f"without {removed}" if removed else "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What an intervention gave on the split."""
+    """What an intervention gave on the split; None where the data does not allow the number."""
 
     intervention: Intervention
     num_samples: int
     accuracy: float
     worst_group_accuracy: float | None
     mean_kept: float
+    groups: Mapping[str, GroupResult] = field(default_factory=dict)
+    auc: float | None = None
+    """of two classes"""
+    worst_group_auc: float | None = None
+    """of two classes: the lowest AUC of the positives of one group against the negatives of one group"""
     accuracy_interval: Interval | None = None
     """95 %, over another sample of images of this split"""
-    worst_group_interval: Interval | None = None
+    worst_group_accuracy_interval: Interval | None = None
+    auc_interval: Interval | None = None
+    worst_group_auc_interval: Interval | None = None
 
-    @property
-    def score(self) -> tuple[float, float]:
-        """What is compared: worst-group accuracy where groups are known, then accuracy."""
-        return (self.accuracy if self.worst_group_accuracy is None else self.worst_group_accuracy), self.accuracy
+    def score(self, select_by: SelectBy = "auto") -> tuple[float, float]:
+        """What is compared: the criterion, then accuracy.
+
+        Raises:
+            DataError: the data does not allow the criterion.
+        """
+        criterion = self.criterion(select_by)
+        value: float | None = getattr(self, criterion)
+        if value is None:
+            raise DataError(_unknown(criterion, "the images that were tried"))
+        return value, self.accuracy
+
+    def criterion(self, select_by: SelectBy) -> str:
+        """The number that ``select_by`` means here."""
+        if select_by != "auto":
+            return select_by
+        return "accuracy" if self.worst_group_accuracy is None else "worst_group_accuracy"
 
 
 def possible(model: IFAM) -> list[Intervention]:
@@ -66,6 +92,7 @@ def try_interventions(
     interventions: Sequence[Intervention] | None = None,
     *,
     split: str = "val",
+    select_by: SelectBy = "auto",
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -75,58 +102,92 @@ def try_interventions(
 ) -> list[Trial]:
     """One trial for each of the ``interventions`` (all that are `possible` if None), best first, ties in their order.
 
-    ``intervals`` adds bootstrap intervals; ``progress`` is called with (images done, images in all).
+    ``select_by``: what they are ranked by, one of `CRITERIA`. ``intervals`` adds bootstrap intervals, those of the AUCs
+    where they are ranked by one; ``progress`` is called with (images done, images in all).
 
     Raises:
-        UsageError: a model without a second stage.
-        DataError: no such split, or an unreadable image.
+        UsageError: no such criterion.
+        DataError: no such split, one that does not allow the criterion, or an unreadable image.
     """
-    if model.stage2 is None:
-        raise UsageError("interventions: expected a model with a second stage, got one whose prediction ignores masks")
     chosen = possible(model) if interventions is None else list(interventions)
     table = table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
+    require_criterion(select_by, table, split, num_classes=model.num_classes)
     data = ImageDataModule(
         table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
     )
     model = model.to(device).eval()
-    correct: list[list[Tensor]] = [[] for _ in chosen]
-    kept: list[list[Tensor]] = [[] for _ in chosen]
-    groups: list[Tensor] = []
+    records = [Accumulator() for _ in chosen]
     done, total = 0, len(table.select(split))
     for batch in data.loader(split):
         require_readable(batch, skip_unreadable=False)
         batch = batch.to(torch.device(device))
-        groups.append(batch.groups.cpu())
         with arithmetic(precision, torch.device(device)):
             discovery = model.discover(batch.images)
-            for number, intervention in enumerate(chosen):
-                selection = model.select(discovery, **asdict(intervention))
-                logits = model.second_stage(batch.images, selection)
-                correct[number].append((logits.argmax(1) == batch.labels).cpu())
-                kept[number].append(selection.mask.flatten(1).float().mean(1).cpu())
+            for intervention, seen in zip(chosen, records, strict=True):
+                output = model.answer(batch.images, discovery, **asdict(intervention))
+                seen.update(**record_classes(output.logits, batch), kept=output.kept)
         done += len(batch)
         if progress is not None:
             progress(done, total)
-    if not groups:
+    if not done:
         raise DataError(f"{table.root}: expected images in the {split} split, got none")
-    of_groups, num_groups = torch.cat(groups), len(table.group_names)
     trials = [
-        _trial(intervention, torch.cat(hits), of_groups, num_groups, torch.cat(shares), intervals)
-        for intervention, hits, shares in zip(chosen, correct, kept, strict=True)
+        _trial(intervention, seen, table.group_names, model.num_classes)
+        for intervention, seen in zip(chosen, records, strict=True)
     ]
-    return sorted(trials, key=lambda trial: trial.score, reverse=True)
+    if intervals:
+        trials = [_with_intervals(trial, seen, select_by) for trial, seen in zip(trials, records, strict=True)]
+    return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
 
 
-def _trial(
-    intervention: Intervention, correct: Tensor, groups: Tensor, num_groups: int, kept: Tensor, intervals: bool
-) -> Trial:
-    by_group = intervals and num_groups > 0
+def require_criterion(select_by: SelectBy, table: ImageTable, split: str, *, num_classes: int) -> None:
+    """Refuse, before any work, a criterion that a split does not allow.
+
+    Raises:
+        UsageError: no such criterion.
+        DataError: see above.
+    """
+    if select_by not in CRITERIA:
+        raise UsageError(f"select_by: expected one of {', '.join(CRITERIA)}, got {select_by!r}")
+    samples = table.select(split).samples
+    if select_by in ("worst_group_auc", "worst_group_accuracy"):
+        samples = tuple(sample for sample in samples if sample.group is not None)
+    labels = {sample.label for sample in samples}
+    allowed = num_classes == 2 and len(labels) == 2 if select_by in _AUCS else bool(labels)
+    if not allowed and select_by != "auto":
+        raise DataError(_unknown(select_by, f"the {split} split of {table.root}"))
+
+
+_NEEDED = {
+    "auc": "images of two classes, the only ones of the model",
+    "worst_group_auc": "images of two classes, the only ones of the model, with known groups",
+    "worst_group_accuracy": "images with known groups",
+}
+
+
+def _unknown(criterion: str, where: str) -> str:
+    needed = _NEEDED.get(criterion, "images")
+    return f"select_by: expected {needed} for {criterion}, got none in {where}; choose by another number"
+
+
+def _trial(intervention: Intervention, records: Accumulator, group_names: Sequence[str], num_classes: int) -> Trial:
+    score = summarise(records, group_names, {}, num_classes=num_classes)
+    assert score.mean_kept is not None
     return Trial(
         intervention=intervention,
-        num_samples=len(correct),
-        accuracy=float(correct.double().mean()),
-        worst_group_accuracy=worst_group_accuracy(group_accuracy(correct, groups, num_groups)),
-        mean_kept=float(kept.mean()),
-        accuracy_interval=accuracy_interval(correct, seed=0) if intervals else None,
-        worst_group_interval=worst_group_accuracy_interval(correct, groups, num_groups, seed=0) if by_group else None,
+        num_samples=score.num_samples,
+        accuracy=score.accuracy,
+        worst_group_accuracy=score.worst_group_accuracy,
+        mean_kept=score.mean_kept,
+        groups=score.groups,
+        auc=score.auc,
+        worst_group_auc=score.worst_group_auc,
     )
+
+
+def _with_intervals(trial: Trial, records: Accumulator, select_by: SelectBy) -> Trial:
+    """Those of the AUCs where they are what counts: they take a second."""
+    intervals = accuracy_intervals(records, len(trial.groups))
+    if select_by in _AUCS:
+        intervals |= auc_intervals(records, len(trial.groups))
+    return replace(trial, **intervals)

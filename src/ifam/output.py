@@ -14,6 +14,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskedPrediction(Prediction):
+    """Class scores of a model that was told where to look."""
+
+    mask: Tensor
+    """(B, h, w) bool: the patches of the mask"""
+    kept: Tensor
+    """(B,) share of the patches that it holds"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PartDiscovery:
     """Stage 1: which part each token belongs to, and what the parts say about the class.
 
@@ -30,6 +40,14 @@ class PartDiscovery:
     """(B, C, K)"""
     stage1_logits: Tensor
     """(B, C)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedDiscovery(PartDiscovery):
+    """What stage 1 found, with the tokens that it found it in: late masking pools them again after interventions."""
+
+    tokens: Tensor
+    """(B, h, w, D): patch tokens of stage 1"""
 
 
 @dataclass(frozen=True, kw_only=True)

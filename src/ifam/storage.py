@@ -12,6 +12,7 @@ from ifam.files import replacing, write_text
 from ifam.model.base import Classifier
 from ifam.model.build import Architecture, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
+from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
 
@@ -19,7 +20,11 @@ FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SPLITS = "splits.json"
 """of a run on data without splits: image name -> split"""
-OPTIONS = ("num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "temperature")
+OPTIONS = (
+    "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "dropped_parts", "temperature"
+)  # fmt: skip
+KINDS: dict[type[Classifier], str] = {IFAM: "ifam", MaskedClassifier: "masked", PlainClassifier: "plain"}
+MASKED_OPTIONS = ("masking", "masks", "coverage", "tokencut_features", "tokencut_threshold")
 
 
 def save(model: Classifier, path: str | Path) -> None:
@@ -33,7 +38,7 @@ def save(model: Classifier, path: str | Path) -> None:
     write_text(folder / DESCRIPTION, description + "\n")
 
 
-def load(path: str | Path) -> IFAM | PlainClassifier:
+def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
     """A trained model in eval mode, from a run folder, an exported model folder, or ``hf:owner/name``.
 
     Raises:
@@ -55,13 +60,15 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     """All but the weights, as plain values."""
     description: dict[str, Any] = {
         "format": FORMAT,
-        "kind": "ifam" if isinstance(model, IFAM) else "plain",
+        "kind": next(kind for of_kind, kind in KINDS.items() if isinstance(model, of_kind)),
         "backbone": asdict(model.architecture),
         "image_size": list(model.backbone.image_size),
         "class_names": model.class_names,
         "preprocessing": model.preprocessing.to_dict(),
         "training_group_sizes": model.training_group_sizes,
     }
+    if isinstance(model, MaskedClassifier):
+        description["options"] = {name: getattr(model, name) for name in MASKED_OPTIONS}
     if isinstance(model, IFAM):
         description["options"] = {name: getattr(model, name) for name in OPTIONS}
         description["options"]["second_stage"] = model.stage2 is not None
@@ -69,20 +76,23 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     return description
 
 
-def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier:
+def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClassifier:
     architecture = Architecture(**description["backbone"])
     height, width = description["image_size"]
     names = description["class_names"]
     common: dict[str, Any] = {
         "num_classes": len(names),
         "class_names": names,
+        "image_size": (height, width),
         "preprocessing": Preprocessing.from_dict(description["preprocessing"]),
     }
-    vit = architecture.build((height, width))
-    model: IFAM | PlainClassifier
+    vit = architecture.build()
+    model: IFAM | PlainClassifier | MaskedClassifier
     if description["kind"] == "ifam":
         model = IFAM(vit, **common, **description["options"])
         model.token_thresholds = {float(q): values for q, values in description["token_thresholds"].items()}
+    elif description["kind"] == "masked":
+        model = MaskedClassifier(vit, **common, **description["options"])
     else:
         model = PlainClassifier(vit, **common)
     model.backbone_name = architecture.name

@@ -75,6 +75,16 @@ def test_a_missing_file_is_named_beside_the_tree(cub, refuses, name):
         read_table(cub)
 
 
+@pytest.mark.parametrize("left", ["images.txt", "train_test_split.txt", "parts/part_locs.txt"])
+def test_one_of_its_files_tells_it_from_class_folders(cub, refuses, left):
+    for path in [*cub.glob("*.txt"), *cub.glob("parts/*.txt")]:
+        if path != cub / left:
+            path.unlink()
+    shutil.move(cub.parent / "segmentations", cub)  # images and segmentations would be two classes
+    with refuses(cub, "CUB-200-2011", "classes.txt", "segmentations/<class>", "complete the folder"):
+        read_table(cub)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -88,7 +98,7 @@ def test_a_missing_file_is_named_beside_the_tree(cub, refuses, name):
         ("bounding_boxes.txt", "1 1 1 0 5\n2 1 1 1 1\n3 1 1 1 1\n4 1 1 1 1\n", ["image 1", "0 × 5"]),
         ("parts/part_locs.txt", "1 9 1 1 1\n", ["line 1", "expected part", "'9'"]),
         ("parts/part_locs.txt", "1 1 nan 1 1\n", ["line 1, x", "'nan'"]),
-        ("classes.txt", "1 001.Black_footed_Albatross\n", ["at least two classes"]),
+        ("classes.txt", "1 001.Black_footed_Albatross\n", ["image 3", "expected class", "'2'"]),
     ],
 )
 def test_refused(cub, refuses, name, text, said):

@@ -1,5 +1,7 @@
 import shutil
 
+import pytest
+
 from ifam.data.folders import read_folders
 from ifam.data.metadata import read_metadata
 from ifam.data.table import ImageTable
@@ -46,7 +48,7 @@ def test_the_same_file_in_two_splits(tmp_path, draw):
     diagnosis = diagnose_data(read_folders(tmp_path))
     (leak,) = diagnosis.leaks
     assert set(leak) == {"train/a/1.png", "test/b/copy.png"}
-    assert "no val split: nothing to select the model on" in diagnosis.warnings
+    assert any(line.startswith("no val split: training holds out") for line in diagnosis.warnings)
 
 
 def test_sizes_imbalance_and_missing_information(tmp_path, draw):
@@ -86,3 +88,24 @@ def test_images_that_are_not_square(tmp_path, draw):
     draw(tmp_path / "square/cat/1.png", size=(8, 8))
     draw(tmp_path / "square/dog/1.png", size=(9, 9))
     assert not any("square" in line for line in diagnose_data(read_folders(tmp_path / "square")).warnings)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ({"a": 1, "b": 1}, "training would be refused: expected two images of at least one class"),
+        ({"train_a": 1, "train_b": 1, "test_a": 3}, "got 2 images, each of a class of its own; add images"),
+        ({"a": 3, "b": 3}, "too few images for a test split, which takes four of one class"),
+        ({"a": 4, "b": 1}, None),
+        ({"train_a": 2, "train_b": 1}, None),
+        ({"train_a": 1, "train_b": 1, "val_a": 1}, None),
+        ({"test_a": 1, "test_b": 1}, None),
+        ({"a": 5}, "one class alone, a: enough to evaluate a model on, not to train one"),
+    ],
+    ids=str,
+)
+def test_too_little_to_train_on(tmp_path, draw, images, said):
+    warnings = diagnose_data(folders(tmp_path, draw, **images)).warnings
+    found = [line for line in warnings if any(word in line for word in ("refused", "too few", "alone"))]
+    assert len(found) == (said is not None)
+    assert all(said in line for line in found)

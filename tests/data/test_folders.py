@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ifam.data.folders import read_folders
+from ifam.training.prepare import prepare_splits
 
 
 def test_classes_without_splits(tmp_path, draw):
@@ -56,13 +57,28 @@ def test_a_class_may_be_called_train(tmp_path, draw):
     [
         (("train/a/1.png", "test/b/1.png", "masks/a/1.png"), "masks"),
         (("val/a/1.png", "valid/b/1.png"), "val, valid"),
-        (("a/1.png",), "at least two classes, got a"),
     ],
 )
 def test_refused(tmp_path: Path, draw, refuses, files, said):
     for name in files:
         draw(tmp_path / name)
     with refuses(tmp_path, said):
+        read_folders(tmp_path)
+
+
+def test_one_class_is_enough_to_evaluate_on_and_not_to_train(tmp_path, draw, refuses):
+    for i in range(5):
+        draw(tmp_path / f"a/{i}.png")
+    table = read_folders(tmp_path)
+    assert table.align(("b", "a")).class_counts() == {"b": 0, "a": 5}
+    with refuses(tmp_path, "at least two classes, got a"):
+        prepare_splits(table, seed=0)
+
+
+def test_split_folders_without_classes(tmp_path, refuses):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    with refuses(tmp_path, "class folders with images, got none"):
         read_folders(tmp_path)
 
 

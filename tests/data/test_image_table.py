@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ifam.data.table import ImageTable, Sample
@@ -60,6 +60,7 @@ weights = st.tuples(st.integers(1, 8), st.integers(0, 8), st.integers(0, 8))
 @settings(deadline=None)
 def test_every_group_is_split_by_the_fractions(counts, weights, seed):
     fractions = tuple(weight / sum(weights) for weight in weights)
+    assume(max(counts.values()) > 1 or fractions[1] == 0)
     split = table_of(counts).with_splits(seed=seed, fractions=fractions)
     shares = Counter((sample.label, sample.group, sample.split) for sample in split.samples)
     for (label, group), size in counts.items():
@@ -96,6 +97,14 @@ def test_validation_comes_out_of_train():
     assert table.select("val").class_counts() == {"cat": 2, "dog": 1, "emu": 0}
     assert table.select("train").class_counts() == {"cat": 18, "dog": 4, "emu": 0}
     assert table.select("test").class_counts() == {"cat": 0, "dog": 0, "emu": 4}
+
+
+def test_too_few_images_to_hold_any_out(refuses):
+    with refuses("two images of at least one group", "got 2 images", "add images"):
+        table_of({(0, 0): 1, (1, 1): 1}).with_splits(seed=0)
+    train, test = table_of({(0, 0): 1, (1, 1): 1}, split="train"), table_of({(2, 1): 4}, split="test")
+    with refuses("two images of at least one group", "got 2 images"):
+        replace(train, samples=train.samples + test.samples).with_validation(seed=0)
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5, 0.5), (1.2, -0.2, 0.0), (math.nan, 0.5, 0.5)])

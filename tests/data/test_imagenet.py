@@ -2,22 +2,18 @@ import json
 import shutil
 
 import pytest
+from layouts import CRANE, CRANE_BIRD, FISH, write_imagenet
 
 from ifam.data.read import read_table
 from ifam.doctor import diagnose_data
 
-FISH, CRANE_BIRD, CRANE = "n01440764", "n02012849", "n03126707"
 MAPPING = f"{FISH} tench, Tinca tinca\n{CRANE_BIRD} crane\n{CRANE} crane\n"
 NAMES = ("tench", f"crane ({CRANE_BIRD})", f"crane ({CRANE})")
 
 
 @pytest.fixture
-def photographs(tmp_path, draw):
-    for number, synset in enumerate((CRANE, FISH, CRANE_BIRD)):
-        for i in range(2):
-            draw(tmp_path / f"train/{synset}/{synset}_{i}.JPEG", color=(50 * number, 50 * i, 0))
-        draw(tmp_path / f"val/{synset}/ILSVRC2012_val_0000000{number}.JPEG", color=(50 * number, 0, 200))
-    return tmp_path
+def photographs(tmp_path):
+    return write_imagenet(tmp_path)
 
 
 def test_class_folders_in_the_usual_order(photographs):

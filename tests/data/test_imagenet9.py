@@ -1,6 +1,8 @@
 import json
+import shutil
 
 import pytest
+from layouts import write_imagenet9
 
 from ifam.data.imagenet9 import CLASSES, imagenet9_variants, read_in9_mapping
 from ifam.data.read import read_table
@@ -8,13 +10,8 @@ from ifam.doctor import diagnose_data
 
 
 @pytest.fixture
-def challenge(tmp_path, draw):
-    for variant, count in {"original": 2, "mixed_same": 1, "mixed_rand": 1, "only_bg_b": 1}.items():
-        for number, name in enumerate(CLASSES):
-            for i in range(count):
-                draw(tmp_path / variant / "val" / name / f"{i}.JPEG", color=(20 * number, 90 * i, 0))
-    (tmp_path / "fg_mask/val/00_dog").mkdir(parents=True)  # arrays, no images
-    return tmp_path
+def challenge(tmp_path):
+    return write_imagenet9(tmp_path)
 
 
 def test_variants_are_listed(challenge):
@@ -48,6 +45,20 @@ def test_diagnosis(challenge):
 def test_the_folder_of_all_variants_is_told_to_choose(challenge, refuses):
     with refuses(challenge, "<variant>/val/00_dog", "original, mixed_same, mixed_rand, only_bg_b"):
         read_table(challenge)
+
+
+def test_one_class_of_the_nine(challenge):
+    for name in CLASSES[1:]:
+        shutil.rmtree(challenge / "original/val" / name)
+    table = read_table(challenge / "original")
+    assert (table.layout, table.splits, table.class_names) == ("ImageNet-9", ("test",), ("00_dog",))
+
+
+def test_an_emptied_class_shows_the_tree(challenge, refuses):
+    for path in (challenge / "original/val/08_fish").iterdir():
+        path.unlink()
+    with refuses("08_fish", "got none", "layout of ImageNet-9", "<variant>/val/00_dog/….JPEG"):
+        read_table(challenge / "original")
 
 
 def test_other_classes_are_plain_folders(tmp_path, draw):

@@ -1,6 +1,7 @@
 import pytest
 
 from ifam.data.metadata import read_metadata
+from ifam.data.read import read_table
 
 PLAIN = "img_id,img_filename,y,split,place\n"
 
@@ -32,6 +33,29 @@ def test_names_fall_back_to_numbers_and_groups_are_all_pairs(tmp_path, draw):
     assert not table.has_masks
 
 
+def test_without_places_there_are_no_groups(tmp_path, draw):
+    draw(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text("img_id,img_filename,y,split\n1,1.png,0,0\n2,1.png,1,2\n")
+    table = read_metadata(tmp_path)
+    assert table.group_names == ()
+    assert [(sample.label, sample.split, sample.group) for sample in table.samples] == [
+        (0, "train", None),
+        (1, "test", None),
+    ]
+
+
+@pytest.mark.parametrize("besides", ["masks/images/1.png", "keypoints.csv"])
+def test_a_folder_that_lacks_the_table_alone_is_not_taken_for_class_folders(tmp_path, draw, refuses, besides):
+    draw(tmp_path / "images/1.png")
+    draw(tmp_path / "others/1.png")
+    if besides.endswith(".png"):
+        draw(tmp_path / besides)
+    else:
+        (tmp_path / besides).write_text("img_id,part,x,y\n1,beak,1,1\n")
+    with refuses(tmp_path, "no metadata.csv", "img_id, img_filename, y, split", "masks/<img_filename>.png"):
+        read_table(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("filename", "mask"), [("images/1.jpg", "1.png"), ("images/1.jpg", "images/1.png"), ("a/b.jpg", "a/b.png")]
 )
@@ -48,11 +72,10 @@ def test_where_masks_are_found(tmp_path, draw, filename, mask):
     [
         ("", ["got 0 lines"]),
         (PLAIN, ["got 1 lines"]),
-        ("img_id,img_filename,label\n1,1.png,0\n", ["add y, split, place", "got img_id, img_filename, label"]),
+        ("img_id,img_filename,label\n1,1.png,0\n", ["add y, split", "got img_id, img_filename, label"]),
         (PLAIN + "1,1.png,cat,0,0\n", ["row 1, column y", "'cat'"]),
         (PLAIN + "1,1.png,0,0,\n", ["row 1, column place", "''"]),
         (PLAIN + "1,1.png,0,3,0\n2,1.png,1,0,0\n", ["row 1", "'3'"]),
-        (PLAIN + "1,1.png,0,0,0\n2,1.png,0,0,0\n", ["at least two classes, got 0"]),
         (PLAIN + "1,1.png,0,0,0\n2,gone.png,1,0,0\n3,also.png,1,0,0\n", ["2 of 3", "row 2", "gone.png"]),
         (PLAIN + "1,1.png,0,0,0,9\n", ["row 1", "expected 5 fields, got 6"]),
         (PLAIN + "1,../x.png,0,0,0\n2,1.png,1,0,0\n", ["row 1", "../x.png"]),

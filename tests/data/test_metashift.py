@@ -1,25 +1,15 @@
 import shutil
 
 import pytest
+from layouts import CONTEXTS, write_metashift
 
 from ifam.data.read import read_table
 from ifam.doctor import diagnose_data
 
-COUNTS = {
-    "train": {"cat(sofa)": 3, "cat(bed)": 2, "dog(bench)": 2, "dog(bike)": 4},
-    "test": {"cat(shelf)": 2, "dog(shelf)": 1},
-}
-
 
 @pytest.fixture
-def animals(tmp_path, draw):
-    shade = 0
-    for split, contexts in COUNTS.items():
-        for context, count in contexts.items():
-            for i in range(count):
-                shade += 5
-                draw(tmp_path / split / context[:3] / context / f"{context[4:7]}{i}.jpg", color=(shade, 0, 0))
-    return tmp_path
+def animals(tmp_path):
+    return write_metashift(tmp_path)
 
 
 def test_contexts_are_groups(animals):
@@ -27,7 +17,7 @@ def test_contexts_are_groups(animals):
     assert table.layout == "MetaShift"
     assert table.class_names == ("cat", "dog")
     assert table.splits == ("train", "test")
-    for split, contexts in COUNTS.items():
+    for split, contexts in CONTEXTS.items():
         present = {name: count for name, count in table.select(split).group_counts().items() if count}
         assert present == {f"{context[:3]}/{context}": count for context, count in contexts.items()}
 
@@ -55,8 +45,8 @@ def test_without_splits_and_other_subfolders(tmp_path, draw):
     assert read_table(tmp_path / "b").layout == "folders"
 
 
-def test_one_animal_alone(animals, refuses):
-    for split in COUNTS:
-        shutil.rmtree(animals / split / "dog")
-    with refuses(animals, "at least two classes, got cat"):
+def test_an_emptied_class_shows_the_tree(animals, refuses):
+    shutil.rmtree(animals / "train/dog")
+    (animals / "train/dog").mkdir()
+    with refuses(animals / "train/dog", "got none", "layout of MetaShift", "test/dog/dog(shelf)/"):
         read_table(animals)

@@ -15,9 +15,14 @@ def test_layouts_are_recognised(scenes, tmp_path_factory, draw):
 
 
 def test_what_is_not_a_data_set(tmp_path, draw, refuses):
-    for path in (tmp_path / "gone", tmp_path, draw(tmp_path / "1.png")):
-        with refuses(path, "metadata.csv", ".parquet", "class folders"):
+    for path in (tmp_path, draw(tmp_path / "1.png")):
+        with refuses(path, "metadata.csv", ".parquet", "class folders", "CUB-200-2011, Waterbirds, MetaShift"):
             read_table(path)
+
+
+def test_what_is_not_there(tmp_path, refuses):
+    with refuses(tmp_path / "gone", "expected a data set, got a path that does not exist"):
+        read_table(tmp_path / "gone")
 
 
 def test_reading_and_diagnosing_need_no_torch():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from layouts import CHESTS, write_siim
 from PIL import Image
 
 from ifam.data import dicom
@@ -7,18 +8,10 @@ from ifam.data.images import open_image, open_mask
 from ifam.data.read import read_table
 from ifam.doctor import diagnose_data
 
-# two annotations of the first image, none of the second and third; the fifth has no row, as those of the test stage
-TABLE = "ImageId, EncodedPixels\n1.1, 0 2\n1.1, 4 1\n1.2, -1\n1.3, -1\n1.4, 11 1\n"
-
 
 @pytest.fixture
-def chests(tmp_path, write_dicom):
-    """Five X-rays of 3 × 4 in folders of three levels."""
-    for number in range(1, 6):
-        values = np.full((4, 3), 10 * number, np.uint8)
-        write_dicom(tmp_path / f"dicom-images-train/study{number}/series/1.{number}.dcm", values)
-    (tmp_path / "train-rle.csv").write_text(TABLE)
-    return tmp_path
+def chests(tmp_path):
+    return write_siim(tmp_path)
 
 
 def images(table):
@@ -87,6 +80,11 @@ def test_copies_in_other_folders_are_one_image(chests, write_dicom):
     assert table.samples[0].name.startswith("dicom-images-train")
 
 
+def test_a_test_set_of_one_class(chests):
+    (chests / "train-rle.csv").write_text("ImageId,EncodedPixels\n1.1,-1\n")
+    assert read_table(chests).class_counts() == {"no pneumothorax": 1, "pneumothorax": 0}
+
+
 def test_diagnosis(chests):
     (chests / "tubes.csv").write_text("image_id,tube\n1.1,1\n1.2,0\n1.3,1\n1.4,0\n")
     diagnosis = diagnose_data(read_table(chests))
@@ -97,7 +95,7 @@ def test_diagnosis(chests):
 
 
 def test_a_code_that_does_not_fit_is_reported(chests):
-    (chests / "train-rle.csv").write_text(TABLE.replace("11 1", "11 2"))
+    (chests / "train-rle.csv").write_text(CHESTS.replace("11 1", "11 2"))
     (message,) = diagnose_data(read_table(chests)).unreadable
     assert "train-rle.csv, 1.4" in message
     assert "3 × 4" in message
@@ -108,7 +106,7 @@ def test_incomplete_folders_show_the_tree(chests, refuses, tmp_path_factory):
     with refuses(chests, "neither train-rle.csv nor masks", "<ImageId>.dcm", "tubes.csv"):
         read_table(chests)
     other = tmp_path_factory.mktemp("other")
-    (other / "train-rle.csv").write_text(TABLE)
+    (other / "train-rle.csv").write_text(CHESTS)
     with refuses(other, "no DICOM file", "masks/<ImageId>.png"):
         read_table(other)
 
@@ -116,8 +114,7 @@ def test_incomplete_folders_show_the_tree(chests, refuses, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("train-rle.csv", TABLE + "1.9, -1\n", ["1 of 5", "1.9"]),
-        ("train-rle.csv", "ImageId,EncodedPixels\n1.1,-1\n", ["at least two classes, got no pneumothorax"]),
+        ("train-rle.csv", CHESTS + "1.9, -1\n", ["1 of 5", "1.9"]),
         ("train-rle.csv", "ImageId\n1.1\n", ["add EncodedPixels"]),
         ("tubes.csv", "image_id,tube\n1.1,2\n", ["tubes.csv, row 1", "'2'"]),
         ("val.csv", "image_id\n1.5\n", ["val.csv, row 1", "'1.5'"]),

@@ -1,34 +1,19 @@
 import shutil
 
 import pytest
+from layouts import METADATA_COLUMNS, SPECIES, write_waterbirds
 
 from ifam.data.read import read_table
 from ifam.data.waterbirds import waterbird200
 from ifam.doctor import diagnose_data
 
-COLUMNS = "img_id,img_filename,y,split,place,place_filename\n"
-SPECIES = ("001.Black_footed_Albatross", "002.Crow", "003.Western_Meadowlark", "004.Pacific_Loon")
 GROUPS = ("landbird/land", "landbird/water", "waterbird/land", "waterbird/water")
 
 
 @pytest.fixture
-def birds(tmp_path, draw):
+def birds(tmp_path):
     """Every species on both places, one in training and one in test, with the published y."""
-    root = tmp_path / "waterbird_complete95_forest2water2"
-    rows = []
-    for number, species in enumerate(SPECIES):
-        for place in (0, 1):
-            draw(root / species / f"{place}.jpg", color=(30 * number, 90 * place, 0))
-            rows.append(f"{len(rows)},{species}/{place}.jpg,{int(species != SPECIES[1])},{2 * place},{place},/f/x.jpg")
-    (root / "metadata.csv").write_text(COLUMNS + "\n".join(rows))
-    return root
-
-
-def number_species(root):
-    path = root / "metadata.csv"
-    lines = [line.split(",") for line in path.read_text().splitlines()]
-    text = [",".join([*line[:2], str(int(line[1][:3]) - 1), *line[3:]]) for line in lines[1:]]
-    path.write_text(COLUMNS + "\n".join(text))
+    return write_waterbirds(tmp_path / "waterbird_complete95_forest2water2")
 
 
 def test_plain_waterbirds_stay_binary(birds):
@@ -53,17 +38,32 @@ def test_types_are_those_of_the_published_y(birds):
 
 
 def test_a_table_that_numbers_the_species_is_recognised(birds):
-    number_species(birds)
+    write_waterbirds(birds, numbered=True)
     table = read_table(birds)
     assert (table.layout, table.class_names, table.group_names) == ("Waterbird200", SPECIES, GROUPS)
     assert diagnose_data(table).groups["train"] == dict(zip(GROUPS, (1, 0, 3, 0), strict=True))
 
 
 def test_numbers_that_are_not_the_species_are_plain_classes(birds):
-    number_species(birds)
+    write_waterbirds(birds, numbered=True)
     path = birds / "metadata.csv"
     path.write_text(path.read_text().replace("Loon/0.jpg,3", "Loon/0.jpg,2"))
     assert read_table(birds).layout == "metadata.csv"
+
+
+def test_species_without_places_have_no_groups(birds):
+    path = birds / "metadata.csv"
+    lines = [line.rsplit(",", 2)[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines))
+    table = waterbird200(birds)
+    assert (table.class_names, table.group_names) == (SPECIES, ())
+    assert {sample.group for sample in table.samples} == {None}
+
+
+def test_the_published_folder_without_its_table_shows_the_tree(birds, refuses):
+    (birds / "metadata.csv").unlink()
+    with refuses(birds, "layout of Waterbirds", "got no metadata.csv", "img_id, img_filename, y, split"):
+        read_table(birds)
 
 
 def test_annotations_come_from_cub_around_it(cub, draw):
@@ -71,7 +71,7 @@ def test_annotations_come_from_cub_around_it(cub, draw):
     shutil.copytree(cub / "images", root)
     names = [sample.name.removeprefix("images/") for sample in read_table(cub).samples]
     rows = [f"{number},{name},{int('Crow' not in name)},0,0,x" for number, name in enumerate(names)]
-    (root / "metadata.csv").write_text(COLUMNS + "\n".join(rows))
+    (root / "metadata.csv").write_text(METADATA_COLUMNS + "\n".join(rows))
     table, original = waterbird200(root), read_table(cub)
     assert table.class_names == original.class_names
     assert table.keypoint_names == ("beak", "left eye")
@@ -91,7 +91,7 @@ def test_birds_of_another_collection_in_cub(cub, draw, refuses):
     root = cub / "other"
     draw(root / "001.Gull/x.jpg")
     draw(root / "002.Crow/x.jpg")
-    (root / "metadata.csv").write_text(COLUMNS + "1,001.Gull/x.jpg,1,0,0,x\n2,002.Crow/x.jpg,0,0,0,x\n")
+    (root / "metadata.csv").write_text(METADATA_COLUMNS + "1,001.Gull/x.jpg,1,0,0,x\n2,002.Crow/x.jpg,0,0,0,x\n")
     with refuses(root, "got 2 others", "001.Gull/x.jpg"):
         waterbird200(root)
 
@@ -100,6 +100,6 @@ def test_refused(tmp_path, draw, refuses):
     with refuses(tmp_path, "Waterbird200", "metadata.csv", "<species>/<image>.jpg"):
         waterbird200(tmp_path)
     draw(tmp_path / "a.jpg")
-    (tmp_path / "metadata.csv").write_text(COLUMNS + "1,a.jpg,1,0,0,x\n2,a.jpg,0,0,0,x\n")
+    (tmp_path / "metadata.csv").write_text(METADATA_COLUMNS + "1,a.jpg,1,0,0,x\n2,a.jpg,0,0,0,x\n")
     with refuses(tmp_path, "a.jpg", "names no species"):
         waterbird200(tmp_path)

@@ -191,9 +191,8 @@ def test_pictures_claim_no_more_than_the_model_keeps(
     assert any(title.startswith("seen by stage 2") for title in titles) == faithful
 
 
-def test_stage_1_alone_has_no_interventions(make_model: Any, pixels: NDArray[np.uint8]) -> None:
+def test_stage_1_alone_answers_without_a_part(make_model: Any, pixels: NDArray[np.uint8]) -> None:
     model = make_model(num_classes=2, second_stage=False)
-    with pytest.raises(UsageError, match="second stage"):
-        ifam.explain(model, pixels).without(parts=[0])
-    with pytest.raises(UsageError, match="second stage"):
-        model(torch.zeros(1, 3, 32, 32), remove_parts=[0])
+    explanation = ifam.explain(model, pixels).without(parts=[0])
+    expected = model(explanation._view, remove_parts=[0]).logits.softmax(1)[0]
+    np.testing.assert_array_equal(explanation.probabilities, expected.detach().numpy())

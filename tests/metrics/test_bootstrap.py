@@ -6,11 +6,14 @@ from torch import Tensor
 from ifam.errors import UsageError
 from ifam.metrics import (
     accuracy_interval,
+    auc_interval,
     binary_auc,
     bootstrap_interval,
     group_accuracy,
     worst_group_accuracy,
     worst_group_accuracy_interval,
+    worst_group_auc,
+    worst_group_auc_interval,
 )
 
 
@@ -113,6 +116,36 @@ def test_the_free_draw_would_lose_the_small_group() -> None:
 
     assert bootstrap_interval(worst, correct, groups, seed=0).high == 1.0
     assert worst_group_accuracy_interval(correct, groups, 2, seed=0).high == 0.0
+
+
+def test_the_auc_keeps_the_size_of_each_class() -> None:
+    """One positive above 8 of 10 negatives: the AUC of a resample is a mean of ten draws of 0.8."""
+    scores, labels = torch.tensor([*range(10), 7.5]), torch.tensor([0] * 10 + [1])
+    interval = auc_interval(scores, labels, seed=0, repeats=4000, level=0.9)
+    assert (interval.estimate, interval.left_out) == (0.8, 0)
+    assert interval.low == pytest.approx(binom.ppf(0.05, 10, 0.8) / 10)
+    assert interval.high == pytest.approx(binom.ppf(0.95, 10, 0.8) / 10)
+    assert auc_interval(scores, torch.zeros(11).long(), seed=0, repeats=5).low is None
+
+
+def test_the_worst_group_auc_keeps_the_size_of_each_class_in_each_group() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels, groups = torch.arange(40) % 2, torch.tensor([0] * 4 + [2] * 30 + [-1] * 6)
+    scores = labels + torch.randn(40, generator=generator)
+    interval = worst_group_auc_interval(scores, labels, groups, 3, seed=0, repeats=300)
+    assert interval.estimate == worst_group_auc(scores, labels, groups, 3).auc
+    assert interval.left_out == 0
+    assert interval.low is not None
+    assert interval.high is not None
+    assert 0 <= interval.low < interval.high < 1
+    one = torch.zeros(40, dtype=torch.long)
+    whole, plain = (
+        worst_group_auc_interval(scores, labels, one, 1, seed=3, repeats=50),
+        auc_interval(scores, labels, seed=3, repeats=50),
+    )
+    assert whole == plain
+    with pytest.raises(UsageError, match="groups: expected"):
+        worst_group_auc_interval(scores, labels, groups, 2, seed=0)
 
 
 def test_no_image_gives_no_interval() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ifam.errors import UsageError
-from ifam.metrics import expected_calibration_error, fit_temperature
+from ifam.metrics import calibration_error_of_confidence, expected_calibration_error, fit_temperature
 
 seeds = st.integers(0, 10**6)
 
@@ -42,6 +42,22 @@ def test_calibration_error_agrees_with_a_loop_and_torchmetrics(seed: int, n: int
     assert ours == pytest.approx(loop_over_bins(probabilities, labels, num_bins), abs=1e-9)
     theirs = multiclass_calibration_error(probabilities, labels, num_classes=c, n_bins=num_bins, norm="l1")
     assert ours == pytest.approx(float(theirs), abs=1e-6)
+
+
+@given(seeds, st.integers(1, 60), st.integers(2, 6))
+def test_confidence_and_correctness_are_enough(seed: int, n: int, c: int) -> None:
+    logits, labels = draw(seed, n, c)
+    confidence, prediction = logits.softmax(1).max(1)
+    expected = expected_calibration_error(logits.softmax(1), labels)
+    assert calibration_error_of_confidence(confidence, prediction == labels) == expected
+    single = calibration_error_of_confidence(confidence.float(), prediction == labels, 1)
+    assert single == pytest.approx(abs(float(confidence.mean() - (prediction == labels).double().mean())), abs=1e-6)
+
+
+@pytest.mark.parametrize("confidence", [[0.5, torch.nan], [0.5, -0.1], [0.5, 3.0], [0.5]])
+def test_confidence_that_cannot_be(confidence: list[float]) -> None:
+    with pytest.raises(UsageError, match="confidence: expected one probability per image"):
+        calibration_error_of_confidence(torch.tensor(confidence), torch.tensor([True, False]))
 
 
 def test_calibrated_bins_have_no_error() -> None:

@@ -10,8 +10,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
-from ifam.model.backbone import Backbone
-from ifam.model.build import resize_positions
+from ifam.model.backbone import Backbone, whole_patches
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "patch 8": {},
@@ -56,6 +55,13 @@ def test_all_tokens_are_timms(variant: dict[str, Any], make_vit: Any) -> None:
 
 
 @torch.inference_mode()
+def test_the_summary_is_the_class_token(make_vit: Any) -> None:
+    vit, images = make_vit(reg_tokens=2), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(Backbone(vit).summary(images), vit(images), rtol=0, atol=2e-5)
+    assert Backbone(make_vit(in_chans=4)).in_channels == 4
+
+
+@torch.inference_mode()
 def test_masked_tokens_are_timms_with_a_mask(variant: dict[str, Any], make_vit: Any) -> None:
     vit = make_vit(**variant)
     images = torch.randn(3, 3, *vit.patch_embed.img_size)
@@ -84,7 +90,8 @@ def test_stored_positions_equal_those_resized_at_call_time(
     backbone = Backbone(make_vit(img_size=stored))
     images = torch.randn(2, 3, *asked)
     expected = backbone(images)
-    resize_positions(backbone.vit, asked)
+    backbone.set_image_size(asked)
+    assert backbone.image_size == whole_patches(asked, backbone.patch_size)
     assert backbone.grid(asked) == tuple(backbone.vit.patch_embed.grid_size)
     torch.testing.assert_close(backbone(images), expected)
 

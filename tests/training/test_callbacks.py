@@ -10,8 +10,8 @@ from generated import tiny_config
 from ifam.evaluate import GroupResult, Score
 from ifam.training import callbacks
 from ifam.training.callbacks import BestModel, MetricsFile, describe_score
-from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
+from ifam.training.registry import make_method
 
 SCORE = Score(
     num_samples=4,

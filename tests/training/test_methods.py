@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from generated import tiny_config
 
-from ifam.training.methods import make_method
+from ifam.training.registry import make_method
 
 
 @pytest.mark.parametrize(

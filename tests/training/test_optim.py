@@ -8,12 +8,13 @@ from generated import tiny_config
 from torch import Tensor, nn
 
 from ifam.config import ModelConfig, OptimizerConfig, TrainingConfig
+from ifam.data.batch import Batch
 from ifam.data.table import ImageTable
 from ifam.model.two_stage import IFAM
 from ifam.recipes import recipe
-from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
 from ifam.training.optim import freeze_rest, is_decayed, make_optimizer, rate_factor
+from ifam.training.registry import make_method
 from ifam.training.run import train
 
 # learning rates of the paper for batches of 16, and the weight decay 0.05 · sqrt(1 / 900 steps)
@@ -186,8 +187,17 @@ def test_each_stage_changes_in_its_epochs_only(scenes: ImageTable, tmp_path: Any
     assert {"stage2.head.weight", "stage2.norm.bias", "stage2.backbone.vit.blocks.0.attn.qkv.weight"} <= stage2
 
 
+def draw_batch() -> Batch:
+    return Batch(
+        images=torch.randn(2, 3, 48, 48),
+        labels=torch.tensor([0, 1]),
+        groups=torch.tensor([0, 1]),
+        indices=torch.tensor([0, 1]),
+    )
+
+
 def test_the_transformed_view_runs_stage_1_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, labels = torch.randn(2, 3, 48, 48), torch.tensor([0, 1])
+    batch = draw_batch()
     calls = {"stage1": 0, "stage2": 0}
 
     def count(name: str) -> Callable[..., None]:
@@ -203,7 +213,7 @@ def test_the_transformed_view_runs_stage_1_only(monkeypatch: pytest.MonkeyPatch)
         model.stage1.register_forward_hook(count("stage1"))
         model.stage2.register_forward_hook(count("stage2"))
         calls.update(stage1=0, stage2=0)
-        terms = chosen.losses(model.train(), images, labels, epoch=0)
+        terms = chosen.losses(model.train(), batch, epoch=0)
         assert ("equivariance" in terms) == (weight > 0)
         assert calls == expected
 
@@ -211,7 +221,7 @@ def test_the_transformed_view_runs_stage_1_only(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("gradient", "reaches"), [("exact", True), ("cut", False)])
 def test_whether_the_stage_2_loss_reaches_stage_1(gradient: str, reaches: bool) -> None:
     model, chosen = build("ifam", model__mask_gradient=gradient, model__stage2_part_dropout=0)
-    terms = chosen.losses(model.train(), torch.randn(2, 3, 48, 48), torch.tensor([0, 1]), epoch=0)
+    terms = chosen.losses(model.train(), draw_batch(), epoch=0)
     terms["stage2"].backward()
     assert isinstance(model, IFAM)
     assert (model.prototypes.grad is not None and bool(model.prototypes.grad.any())) == reaches

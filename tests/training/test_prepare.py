@@ -1,11 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from generated import tiny_config
+from generated import tiny_config, write_image
 
 from ifam.config import OptimizerConfig
+from ifam.data.read import read_table
 from ifam.data.table import ImageTable
+from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
 from ifam.training.methods import TwoStage
 from ifam.training.optim import make_optimizer
@@ -38,6 +41,27 @@ def test_prototypes_lean_to_the_centre_of_training_images_where_asked(init: str,
         initialise_prototypes(model, train_only, config, CPU)
         torch.testing.assert_close(model.prototypes - before, shift)
         assert lean_to_centre(before, torch.randn(1, 3, 3, 64)).shape == before.shape
+
+
+@pytest.mark.parametrize(
+    ("backbone", "found", "expected"),
+    [
+        ("test_resnet", (50, 71), (50, 71)),
+        ("test_resnet", (500, 61), (160, 61)),
+        ("test_convnext", (20, 20), (160, 160)),  # too small for its strides
+        ("test_vit_relpos", (50, 500), (48, 160)),
+        ("mixer_s32_224", (64, 48), (224, 224)),  # takes one size
+    ],
+)
+def test_the_image_size_is_one_that_the_backbone_takes(
+    backbone: str, found: tuple[int, int], expected: tuple[int, int], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"train/{name}/0.png", torch.zeros(*found, 3))
+    model = PlainClassifier(backbone, 2, pretrained=False)
+    fit_preprocessing(model, read_table(tmp_path), tiny_config(method="erm"))
+    assert model.preprocessing.image_size == model.backbone.image_size == expected
+    assert model(torch.zeros(2, 3, *expected)).logits.shape == (2, 2)
 
 
 def test_rates_may_fall_after_every_step() -> None:

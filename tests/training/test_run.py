@@ -19,12 +19,31 @@ from ifam.errors import CheckpointError, DataError, TrainingError, UsageError
 from ifam.evaluate import evaluate
 from ifam.losses import functional
 from ifam.predict import predict
-from ifam.training.methods import make_method
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing
+from ifam.training.registry import make_method
 from ifam.training.run import TrainingResult, train
 
-FILES = {"config.yaml", "model.safetensors", "model.json", "data.json", "metrics.jsonl", "checkpoints/last.ckpt"}
+FILES = {
+    "config.yaml",
+    "model.safetensors",
+    "model.json",
+    "data.json",
+    "metrics.jsonl",
+    "checkpoints/last.ckpt",
+    "result.json",
+}
+SHAPING = [
+    f"losses__{name}"
+    for name in (
+        "orthogonality",
+        "equivariance",
+        "foreground_presence",
+        "background_presence",
+        "total_variation",
+        "entropy",
+    )
+]
 METHODS: dict[str, dict[str, Any]] = {
     "ifam, cut": {},
     "ifam, exact": {"model__mask_gradient": "exact"},
@@ -38,6 +57,16 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "pdiscoformer": {"method": "pdiscoformer"},
     "erm": {"method": "erm"},
+    "erm, convolutional": {"method": "erm", "model__backbone": "test_resnet"},
+    "early masks": {"method": "early_mask"},
+    "late masks of TokenCut": {"method": "late_mask", "model__masks": "tokencut"},
+    "group DRO": {"method": "group_dro"},
+    "JTT": {"method": "jtt", "robustness__first_epochs": 1},
+    "MaskTune": {"method": "masktune", "robustness__tuning_epochs": 2},
+    "DFR": {"method": "dfr", "robustness__tuning_epochs": 2},
+    "no stage-1 classification": {"losses__stage1": 0},
+    "no shaping": {"model__num_parts": 1} | dict.fromkeys(SHAPING, 0.0),
+    "reassigned": {"model__dropped_parts": "reassigned"},
 }
 
 
@@ -71,9 +100,12 @@ def raise_at(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_from_data_to_predictions(name: str, scenes: ImageTable, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    result = run(tiny_config(**METHODS[name]), scenes, folder)
-    assert files(folder) == FILES
+    if name == "DFR":  # needs two validation images of each group
+        scenes = read_table(write_scenes(tmp_path / "more", {"train": 3, "val": 2, "test": 1}))
+    folder, config = tmp_path / "run", tiny_config(**METHODS[name])
+    result = run(config, scenes, folder)
+    twice = make_method(config).first_run is not None
+    assert files(folder) == FILES | {f"first/{file}" for file in FILES if twice}
     assert result.best_epoch == 1 if "staged" in name else result.best_epoch in (0, 1)
 
     model = ifam.load(folder)
@@ -86,9 +118,13 @@ def test_every_method_from_data_to_predictions(name: str, scenes: ImageTable, tm
     # the kept model is the one that the best epoch's line describes
     score = evaluate(model, scenes, split="val")
     assert score.worst_group_accuracy == result.selection_score == lines[result.best_epoch]["val/worst_group_accuracy"]
-    assert score.num_samples == 4
+    assert score.num_samples == len(scenes.select("val"))
 
     paths = [sample.path for sample in scenes.samples]
+    if name == "early masks":
+        with pytest.raises(UsageError, match="a data set that has them"):
+            list(predict(model, paths))
+        return
     rows = list(predict(model, paths))
     assert [row.path for row in rows] == [str(path) for path in paths]
     if isinstance(model, ifam.IFAM):

@@ -19,6 +19,7 @@ class Batch:
     groups: Tensor  # (B,) int64, −1 where unknown
     indices: Tensor  # (B,) int64, rows of the table that the loader was made from
     masks: Tensor | None = None  # (B, H, W) bool
+    given_masks: Tensor | None = None  # (B, H, W) bool, for models that are told where to look
     keypoints: Tensor | None = None  # (B, P, 2) float32, (x, y) in pixels of the images, 0 where not visible
     visible: Tensor | None = None  # (B, P) bool, false also where a point has left the frame
     box_sizes: Tensor | None = None  # (B, 2) float32, (width, height) in pixels; of the image where there is no box
@@ -50,6 +51,7 @@ class Item:
     group: int
     index: int
     mask: Tensor | None = None
+    given_mask: Tensor | None = None
     keypoints: Tensor | None = None  # (P, 2), NaN where not visible
     box_size: Tensor | None = None
 
@@ -84,6 +86,7 @@ def collate(items: Sequence[Item | Unreadable]) -> Batch:
         groups=torch.tensor([item.group for item in readable], dtype=torch.int64),
         indices=torch.tensor([item.index for item in readable], dtype=torch.int64),
         masks=_stacked([item.mask for item in readable]),
+        given_masks=_stacked([item.given_mask for item in readable]),
         keypoints=None if keypoints is None else keypoints.nan_to_num(),
         visible=None if keypoints is None else keypoints.isfinite().all(-1),
         box_sizes=_stacked([item.box_size for item in readable]),

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from ifam.data.rows import box, check_classes, files_of, finite, inside, read_words
+from ifam.data.rows import box, files_of, finite, inside, read_words
 from ifam.data.table import ImageTable, Sample
 from ifam.data.tree import incomplete, missing_from
 from ifam.errors import DataError
@@ -26,8 +26,8 @@ _Value = TypeVar("_Value")
 
 
 def is_cub(root: Path) -> bool:
-    """Whether a folder has two of the four text files that every image is in."""
-    return sum((root / name).is_file() for name in (_IMAGES, _LABELS, "classes.txt", _SPLIT)) >= 2
+    """Whether a folder has one of the files that go through its images; others have a ``classes.txt`` too."""
+    return any((root / name).is_file() for name in (_IMAGES, _LABELS, _SPLIT, _LOCATIONS))
 
 
 def is_complete_cub(root: Path) -> bool:
@@ -46,7 +46,6 @@ def read_cub(root: Path) -> ImageTable:
     names = dict(read_words(root / _IMAGES, fields=2))
     classes = dict(read_words(root / "classes.txt", fields=2))
     parts = dict(read_words(root / _PARTS, fields=2))
-    check_classes(root / "classes.txt", list(classes.values()))
     order = {number: index for index, number in enumerate(classes)}
     files = files_of(root / _IMAGES, {row: f"images/{name}" for row, name in enumerate(names.values(), 1)}, "image")
     labels, training = _of_images(root / _LABELS, 2, names), _of_images(root / _SPLIT, 2, names)
@@ -56,7 +55,7 @@ def read_cub(root: Path) -> ImageTable:
         Sample(
             path=path,
             name=f"images/{name}",
-            label=_known(order, labels[image][0], f"{root / _LABELS}, image {image}", "class"),
+            label=_known(order, labels[image][0], f"{root / _LABELS}, image {image}", "class of classes.txt"),
             split=_known({"1": "train", "0": "test"}, training[image][0], f"{root / _SPLIT}, image {image}", "0 or 1"),
             mask=_mask(root, name),
             keypoints=points.get(image, {}),

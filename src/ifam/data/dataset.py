@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torchvision import tv_tensors
 
 from ifam.data.batch import Item, Unreadable
 from ifam.data.images import open_image, open_mask
+from ifam.data.rows import Box
+from ifam.data.run_lengths import RunLengths
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
@@ -29,8 +32,8 @@ class ImageDataset(Dataset[Item | Unreadable]):
     """Images of a table after a transform that maps a dict of ``tv_tensors`` to a dict of tensors.
 
     With ``annotations``, masks are read where every image of the table has one (otherwise for none of them), keypoints
-    where the table has any, and box sizes always. The view depends on the draw alone, not on the process or the order:
-    an index without a seed gives the same view every time.
+    where the table has any, and box sizes always; given masks are read in any case where every image has one. The view
+    depends on the draw alone, not on the process or the order: an index without a seed gives the same view every time.
     """
 
     def __init__(self, table: ImageTable, transform: Callable[[Any], Any], *, annotations: bool = False) -> None:
@@ -38,6 +41,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
         self.transform = transform
         self.annotations = annotations
         self._has_masks = annotations and table.has_masks
+        self._has_given_masks = bool(table.samples) and all(sample.given_mask for sample in table.samples)
         self._has_keypoints = annotations and table.has_keypoints
 
     def __len__(self) -> int:
@@ -49,6 +53,8 @@ class ImageDataset(Dataset[Item | Unreadable]):
         try:
             image = open_image(sample.path)
             fields = {"image": image, **(self._annotated(sample, image) if self.annotations else {})}
+            if self._has_given_masks and sample.given_mask:
+                fields["given_mask"] = _mask(sample.given_mask, image)
         except DataError as error:
             return Unreadable(str(error), draw.index)
         with _seeded(draw.seed):
@@ -59,6 +65,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
             group=-1 if sample.group is None else sample.group,
             index=draw.index,
             mask=view["mask"].bool() if self._has_masks else None,
+            given_mask=view["given_mask"].bool() if self._has_given_masks else None,
             keypoints=_visible_only(view["keypoints"], view["image"]) if self._has_keypoints else None,
             box_size=_box_size(view) if self.annotations else None,
         )
@@ -67,8 +74,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
         size = (image.height, image.width)
         fields: dict[str, Tensor] = {}
         if self._has_masks and sample.mask:
-            mask = open_mask(sample.mask, size=image.size)
-            fields["mask"] = tv_tensors.Mask(torch.from_numpy(mask).to(torch.uint8))
+            fields["mask"] = _mask(sample.mask, image)
         if self._has_keypoints:
             points = sample.keypoints or {}
             # NaN moves with the others and is never in the frame
@@ -80,6 +86,10 @@ class ImageDataset(Dataset[Item | Unreadable]):
                 torch.tensor([sample.box]), format="XYWH", canvas_size=size, clamping_mode=None
             )
         return fields
+
+
+def _mask(mask: Path | RunLengths | Box, image: Image) -> Tensor:
+    return tv_tensors.Mask(torch.from_numpy(open_mask(mask, size=image.size)).to(torch.uint8))
 
 
 def _box_size(view: dict[str, Tensor]) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifam.data.dicom import DICOM_SUFFIX
-from ifam.data.rows import check_classes
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
@@ -37,8 +36,9 @@ def read_folders(root: Path) -> ImageTable:
 
 def table_of(root: Path, found: Sequence[FoundImage], *, layout: str = "folders") -> ImageTable:
     """The table of the images found below ``root``, with groups where one of them differs from its class."""
+    if not found:
+        raise DataError(f"{root}: expected class folders with images, got none; put images into them")
     class_names = sorted({image.label for image in found})
-    check_classes(root, class_names)
     has_groups = any(image.group != image.label for image in found)
     group_names = sorted({image.group for image in found}) if has_groups else []
     labels = {name: index for index, name in enumerate(class_names)}

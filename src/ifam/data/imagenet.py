@@ -16,7 +16,7 @@ from pathlib import Path
 from ifam.data.folders import FoundImage, images_of, subfolders, table_of
 from ifam.data.rows import read_csv, read_words
 from ifam.data.table import ImageTable
-from ifam.data.tree import incomplete
+from ifam.data.tree import incomplete, showing
 from ifam.errors import DataError
 
 LAYOUT = "ImageNet-1K"
@@ -39,7 +39,8 @@ def read_imagenet(root: Path) -> ImageTable:
     Names come from ``LOC_synset_mapping.txt`` or ``imagenet_class_index.json``: the first word for the class, with the
     number where two classes share it (crane). A class that neither file names keeps its number.
     """
-    found = [image for split in ("train", "val") if _has_synsets(root / split) for image in _images(root, split)]
+    with showing(LAYOUT, _TREE):
+        found = [image for split in ("train", "val") if _has_synsets(root / split) for image in _images(root, split)]
     table = table_of(root, [*found, *_labelled(root)], layout=LAYOUT)
     names = _names(root)
     return replace(table, class_names=tuple(names.get(synset, synset) for synset in table.class_names))
@@ -52,7 +53,7 @@ def _has_synsets(folder: Path) -> bool:
 def _images(root: Path, split: str) -> Iterator[FoundImage]:
     other = [path.name for path in subfolders(root / split) if not _SYNSET.fullmatch(path.name)]
     if other:
-        raise incomplete(root, LAYOUT, _TREE, f"{split}/{other[0]}")
+        raise DataError(f"{root}: expected class folders such as n01440764, got {split}/{other[0]}; move it")
     return images_of(root / split, split)
 
 

@@ -7,11 +7,13 @@ Licence: none given for the images, which come from ImageNet.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from ifam.data.folders import images_of, subfolders, table_of
 from ifam.data.table import ImageTable
-from ifam.errors import DataError
+from ifam.data.tree import showing
+from ifam.errors import DataError, UsageError
 
 LAYOUT = "ImageNet-9"
 VARIANTS = ("original", "mixed_same", "mixed_rand", "mixed_next", "only_fg", "no_fg", "only_bg_b", "only_bg_t")
@@ -20,6 +22,7 @@ CLASSES = (
     "07_primate", "08_fish",
 )  # fmt: skip
 _NUM_IMAGENET = 1000
+_TREE = f"<variant>/val/{CLASSES[0]}/….JPEG to <variant>/val/{CLASSES[-1]}/….JPEG"
 
 
 def is_imagenet9(root: Path) -> bool:
@@ -41,17 +44,16 @@ def read_imagenet9(root: Path) -> ImageTable:
     """
     if not _is_variant(root):
         names = ", ".join(imagenet9_variants(root))
-        raise DataError(
-            f"{root}: expected one variant of {LAYOUT}, <variant>/val/00_dog/…, got {names}; name one of them"
-        )
+        raise DataError(f"{root}: expected one variant of {LAYOUT} ({_TREE}), got {names}; name one of them")
     splits = {"train": "train", "val": "val"} if _has_classes(root / "train") else {"val": "test"}
-    found = [
-        image
-        for folder, split in splits.items()
-        if (root / folder).is_dir()
-        for image in images_of(root / folder, split)
-    ]
-    return table_of(root, found, layout=LAYOUT)
+    with showing(LAYOUT, _TREE):
+        found = [
+            image
+            for folder, split in splits.items()
+            if (root / folder).is_dir()
+            for image in images_of(root / folder, split)
+        ]
+        return table_of(root, found, layout=LAYOUT)
 
 
 def read_in9_mapping(path: str | Path) -> dict[int, int]:
@@ -70,10 +72,41 @@ def read_in9_mapping(path: str | Path) -> dict[int, int]:
     return {index: group for index, group in mapping.items() if group >= 0}
 
 
+def class_lookup(class_map: Mapping[int, int], num_classes: int) -> list[int]:
+    """The group of each of the 1000 ImageNet classes, −1 for those that ``class_map`` leaves out.
+
+    Raises:
+        UsageError: a model of ``num_classes`` other than ImageNet's 1000, or a map from or to other classes.
+    """
+    if num_classes != _NUM_IMAGENET:
+        raise UsageError(
+            f"class map: expected a model of the {_NUM_IMAGENET} ImageNet classes, in their usual order, got one of "
+            f"{num_classes} classes; evaluate it without a class map"
+        )
+    known = all(0 <= index < _NUM_IMAGENET and 0 <= group < len(CLASSES) for index, group in class_map.items())
+    if not known or not class_map:
+        raise UsageError(
+            "class map: expected classes from 0 to 999 and groups from 0 to 8, got others or none; "
+            "pass what read_in9_mapping returns"
+        )
+    return [class_map.get(index, -1) for index in range(_NUM_IMAGENET)]
+
+
+def align_imagenet9(table: ImageTable) -> ImageTable:
+    """The table labelled in the order of the nine classes; it may have a part of them."""
+    other = [name for name in table.class_names if name not in CLASSES]
+    if other:
+        raise DataError(
+            f"{table.root}: expected the classes that the class map leads to ({', '.join(CLASSES)}), "
+            f"got also {other[0]}; leave the class map out, or name a variant of ImageNet-9"
+        )
+    return table.align(CLASSES)
+
+
 def _is_variant(root: Path) -> bool:
     return _has_classes(root / "val") or _has_classes(root / "train")
 
 
 def _has_classes(folder: Path) -> bool:
     classes = subfolders(folder) if folder.is_dir() else []
-    return len(classes) > 1 and all(path.name in CLASSES for path in classes)
+    return bool(classes) and all(path.name in CLASSES for path in classes)

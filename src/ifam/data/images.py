@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ifam.data.dicom import DICOM_SUFFIX, dicom_size, read_dicom
+from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
 from ifam.errors import DataError
 
@@ -30,13 +31,17 @@ def to_rgb(image: Image.Image, name: object) -> Image.Image:
     return image.convert("RGB")
 
 
-def open_mask(mask: Path | RunLengths, *, size: tuple[int, int]) -> NDArray[np.bool_]:
+def open_mask(mask: Path | RunLengths | Box, *, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(h, w), true on the foreground: brighter than half the brightest value; in a palette, every index but 0.
 
-    ``size`` is the (width, height) of the image that it belongs to.
+    ``size`` is the (width, height) of the image that it belongs to. Of a box, the pixels whose centre it holds.
     """
     if isinstance(mask, RunLengths):
         return mask.decode(size)
+    if isinstance(mask, tuple):
+        left, top, width, height = mask
+        columns, rows = (np.arange(length) + 0.5 for length in size)
+        return ((rows >= top) & (rows < top + height))[:, None] & ((columns >= left) & (columns < left + width))
     image = _decode(mask)
     if image.size != size:
         width, height = image.size

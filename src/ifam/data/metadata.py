@@ -4,29 +4,48 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ifam.data.rows import BOX, Row, box, check_classes, files_of, finite, inside, integer, read_csv, split_name
+from ifam.data.rows import BOX, Row, box, files_of, finite, inside, integer, read_csv, split_name
 from ifam.data.table import ImageTable, Sample
+from ifam.data.tree import incomplete
 from ifam.errors import DataError
 
 METADATA = "metadata.csv"
-_REQUIRED = ("img_id", "img_filename", "y", "split", "place")
+_KEYPOINTS = "keypoints.csv"
+_REQUIRED = ("img_id", "img_filename", "y", "split")
+_PLACE = "place"
+_TREE = (
+    f"{METADATA} with {', '.join(_REQUIRED)} and perhaps {_PLACE}; the images at their img_filename; perhaps "
+    f"masks/<img_filename>.png and {_KEYPOINTS} with img_id, part, x, y"
+)
+_PUBLISHED = "waterbird_complete"  # how the folder of Waterbirds is called
 
 Keypoints = dict[str, tuple[float, float]]
+
+
+def lacks_metadata(root: Path) -> bool:
+    """Whether all but ``metadata.csv`` is there, so that what is left looks like class folders."""
+    if not root.is_dir() or (root / METADATA).is_file():
+        return False
+    annotated = (root / "images").is_dir() and (root / "masks").is_dir()
+    return annotated or (root / _KEYPOINTS).is_file() or root.resolve().name.startswith(_PUBLISHED)
 
 
 def read_metadata(root: Path) -> ImageTable:
     """Groups are class × place, all pairs; names come from ``y_name`` (or ``class_name``) and ``place_name``.
 
+    Without a column ``place`` there are no groups.
+
     A mask is ``masks/<img_filename>`` as PNG, with or without the first folder of the name. ``keypoints.csv``
     (``img_id,part,x,y``) lists the visible points; ``box_x,box_y,box_w,box_h`` are optional columns.
     """
     path = root / METADATA
+    if not path.is_file():
+        raise incomplete(root, "Waterbirds", _TREE, f"no {METADATA}")
     rows = dict(enumerate(read_csv(path, required=_REQUIRED), start=1))
     classes = _names(path, rows, "y", ("y_name", "class_name", "label_name"))
-    places = _names(path, rows, "place", ("place_name",))
-    check_classes(path, list(classes.values()))
+    places = _names(path, rows, _PLACE, ("place_name",)) if _PLACE in rows[1] else {}
     labels, place_order = list(classes), list(places)
-    keypoints = _read_keypoints(root / "keypoints.csv")
+    keypoints = _read_keypoints(root / _KEYPOINTS)
     files = files_of(path, {number: row["img_filename"] for number, row in rows.items()}, "image")
 
     def sample(number: int, row: Row) -> Sample:
@@ -37,7 +56,7 @@ def read_metadata(root: Path) -> ImageTable:
             name=PurePosixPath(row["img_filename"]).as_posix(),
             label=label,
             split=split_name(row["split"], where),
-            group=label * len(places) + place_order.index(int(row["place"])),
+            group=label * len(places) + place_order.index(int(row[_PLACE])) if places else None,
             mask=_find_mask(root, row["img_filename"], where),
             keypoints=None if keypoints is None else keypoints.get(row["img_id"], {}),
             box=box([row[column] for column in BOX], where) if all(row.get(column) for column in BOX) else None,

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ifam.data.folders import read_folders, subfolders
 from ifam.data.table import ImageTable
+from ifam.data.tree import showing
 
 LAYOUT = "MetaShift"
+_TREE = "train/cat/cat(sofa)/….jpg, train/dog/dog(bench)/….jpg, test/cat/cat(shelf)/….jpg, test/dog/dog(shelf)/….jpg"
 
 
 def is_metashift(root: Path) -> bool:
@@ -38,4 +40,5 @@ def read_metashift(root: Path) -> ImageTable:
     out, and ``ifam doctor`` reports it if the folders say otherwise. (DISC validates on 15 % of test; here validation
     images are drawn from train, and copies of one photograph may lie on both sides.)
     """
-    return replace(read_folders(root), layout=LAYOUT)
+    with showing(LAYOUT, _TREE):
+        return replace(read_folders(root), layout=LAYOUT)

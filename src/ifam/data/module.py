@@ -1,6 +1,6 @@
 """Loaders of a table for training and evaluation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,9 @@ class ImageDataModule(LightningDataModule):
     """A training loader with random views, and loaders of any split with the test view in the order of the table.
 
     With ``annotations`` batches carry masks, keypoints and box sizes, but not in training with an augmentation for
-    images alone (``imagenet``). Several processes share the data here, without repeating an image: create the trainer
-    with ``use_distributed_sampler=False``.
+    images alone (``imagenet``). ``draw_weights``: how often each training image is drawn, in the order of the table;
+    each once if None. Several processes share the data here, without repeating an image: create the trainer with
+    ``use_distributed_sampler=False``.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ImageDataModule(LightningDataModule):
         workers: int,
         seed: int,
         annotations: bool = False,
+        draw_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.table = table
@@ -45,6 +47,7 @@ class ImageDataModule(LightningDataModule):
         self.workers = workers
         self.seed = seed
         self.annotations = annotations
+        self.draw_weights = draw_weights
         self._images_only = augmentation in IMAGE_ONLY
         self._train_transform = train_transform(preprocessing, augmentation)
         self._test_transform = test_transform(preprocessing)
@@ -59,7 +62,9 @@ class ImageDataModule(LightningDataModule):
             self.table.select("train"), self._train_transform, annotations=self.annotations and not self._images_only
         )
         rank, world_size = self._process
-        sampler = EpochSampler(len(dataset), seed=self.seed, rank=rank, world_size=world_size)
+        sampler = EpochSampler(
+            len(dataset), seed=self.seed, weights=self.draw_weights, rank=rank, world_size=world_size
+        )
         if self.trainer:
             # Lightning sets the epoch as well, but after the workers of a resumed run have begun to read ahead
             progress: Any = self.trainer.fit_loop.epoch_progress.current

@@ -1,6 +1,6 @@
 """The order of a training epoch, and the seed of every view in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -11,13 +11,18 @@ from ifam.data.dataset import Draw
 class EpochSampler(Sampler[Draw]):
     """Every index once per epoch, shuffled; order and views follow from (seed, epoch) alone.
 
+    With ``weights``, as many are drawn with replacement, each with a probability in proportion to its weight.
+
     So a run that was resumed sees what a straight run sees, with any number of workers. Lightning calls ``set_epoch``.
     Of several processes each gets its own part, all of one length: up to ``world_size − 1`` images wait for another
     epoch.
     """
 
-    def __init__(self, size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, size: int, *, seed: int, weights: Sequence[float] | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.size, self.seed = size, seed
+        self.shares = None if weights is None else np.asarray(weights) / np.sum(weights)
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
@@ -30,7 +35,10 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.size)
+        if self.shares is None:
+            order = generator.permutation(self.size)
+        else:
+            order = generator.choice(self.size, self.size, p=self.shares)
         seeds = generator.integers(2**32, size=self.size)
         own = slice(self.rank, len(self) * self.world_size, self.world_size)
         return (Draw(int(index), int(seed)) for index, seed in zip(order[own], seeds[own], strict=True))

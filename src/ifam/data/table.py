@@ -23,6 +23,7 @@ class Sample:
     mask: Path | RunLengths | None = None
     keypoints: Mapping[str, tuple[float, float]] | None = None  # visible ones: name -> (x, y) in pixels
     box: Box | None = None
+    given_mask: Path | RunLengths | Box | None = None  # for models that are told where to look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,8 @@ class ImageTable:
         if not self.splits:
             return self
         if split not in self.splits:
-            raise DataError(f"{self.root}: expected a {split} split, got {', '.join(self.splits)}; choose one of them")
+            choice = "choose one of them" if len(self.splits) > 1 else f"use it, or data with images for {split}"
+            raise DataError(f"{self.root}: expected a {split} split, got {', '.join(self.splits)}; {choice}")
         return replace(self, samples=tuple(sample for sample in self.samples if sample.split == split))
 
     def class_counts(self) -> dict[str, int]:
@@ -123,6 +125,12 @@ class ImageTable:
     def _resplit(self, samples: Sequence[Sample], seed: int, fractions: tuple[float, float, float]) -> "ImageTable":
         strata = {sample.name: self._stratum(sample) for sample in samples}
         splits = stratified_splits(strata, seed=seed, fractions=fractions)
+        if fractions[1] and "val" not in splits.values():
+            what = "group" if self.group_names else "class"
+            raise DataError(
+                f"{self.root}: expected two images of at least one {what}, to train on one and validate on the other, "
+                f"got {len(splits)} images, each of a {what} of its own; add images"
+            )
         return replace(
             self, samples=tuple(replace(sample, split=splits.get(sample.name, sample.split)) for sample in self.samples)
         )

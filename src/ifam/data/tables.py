@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from ifam.data.rows import check_classes, files_of, numbered, read_csv, read_parquet, split_name
+from ifam.data.rows import files_of, numbered, read_csv, read_parquet, split_name
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
@@ -17,7 +17,6 @@ def read_table_file(path: Path) -> ImageTable:
         if not row["label"]:
             raise DataError(f"{path}, row {number}: expected a label, got an empty field")
     classes = numbered(row["label"] for row in rows.values())
-    check_classes(path, list(classes))
     groups = numbered(row["group"] for row in rows.values() if row.get("group"))
     files = files_of(path, {number: row["path"] for number, row in rows.items()}, "image")
     masks = files_of(path, {number: row["mask"] for number, row in rows.items() if row.get("mask")}, "mask")

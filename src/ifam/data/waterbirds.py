@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from ifam.data.cub import is_complete_cub, read_cub
 from ifam.data.metadata import METADATA, read_metadata
-from ifam.data.rows import check_classes, read_csv
+from ifam.data.rows import read_csv
 from ifam.data.table import ImageTable, Sample
 from ifam.data.tree import incomplete
 from ifam.errors import DataError
 
 LAYOUT = "Waterbird200"
 _SPECIES = re.compile(r"\d{3}\..+")
-_TREE = f"{METADATA} with img_id, img_filename, y, split, place; <species>/<image>.jpg as in CUB-200-2011"
+_TREE = f"{METADATA} with img_id, img_filename, y, split and perhaps place; <species>/<image>.jpg as in CUB-200-2011"
 _TYPES, _PLACES = ("landbird", "waterbird"), {"0": "land", "1": "water"}
 # seabirds and waterfowl; a species is one if its name contains one of the words
 _WATER = (
@@ -55,14 +55,13 @@ def waterbird200(folder: str | Path) -> ImageTable:
         other = table.samples[species.index(None)].name
         raise incomplete(root, LAYOUT, _TREE, f"{other}, whose folder names no species")
     class_names = sorted(named)
-    check_classes(root / METADATA, class_names)
     places = list(dict.fromkeys(name.rsplit("/", 1)[1] for name in table.group_names))
     labels = {name: index for index, name in enumerate(class_names)}
 
     def sample(old: Sample, name: str) -> Sample:
         is_water = any(word in name.lower() for word in _WATER)
-        place = 0 if old.group is None else old.group % len(places)
-        return replace(old, label=labels[name], group=is_water * len(places) + place)
+        group = None if old.group is None else is_water * len(places) + old.group % len(places)
+        return replace(old, label=labels[name], group=group)
 
     relabelled = replace(
         table,

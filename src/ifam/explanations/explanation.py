@@ -16,7 +16,7 @@ from ifam.data.transforms import test_transform
 from ifam.errors import UsageError
 from ifam.explanations.figures import explanation_figure, picture_file
 from ifam.model.two_stage import IFAM
-from ifam.output import PartDiscovery
+from ifam.output import EncodedDiscovery
 from ifam.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Explanation:
     token_quantile: float | None = None
     _model: IFAM = field(repr=False)
     _view: Tensor = field(repr=False)
-    _discovery: PartDiscovery = field(repr=False)
+    _discovery: EncodedDiscovery = field(repr=False)
 
     @property
     def has_evidence(self) -> bool:
@@ -59,8 +59,6 @@ class Explanation:
 
     def without(self, parts: Sequence[int] = (), token_quantile: float | None = None) -> "Explanation":
         """The same image with more parts or unsure tokens removed; stage 1 is not run again."""
-        if self._model.stage2 is None:
-            raise UsageError("without: expected a model with a second stage, got one whose prediction ignores masks")
         if not isinstance(parts, Iterable):
             raise UsageError(f"parts: expected a list of foreground parts, got {parts!r}")
         removed = tuple(dict.fromkeys((*self.removed_parts, *(int(part) for part in parts))))
@@ -140,21 +138,20 @@ def read_image(image: ImageLike) -> Image.Image | Tensor:
 
 @torch.inference_mode()
 def _conclude(
-    model: IFAM, view: Tensor, discovery: PartDiscovery, removed: tuple[int, ...], quantile: float | None
+    model: IFAM, view: Tensor, discovery: EncodedDiscovery, removed: tuple[int, ...], quantile: float | None
 ) -> Explanation:
-    selection = model.select(discovery, remove_parts=removed, token_quantile=quantile)
-    logits = discovery.stage1_logits if model.stage2 is None else model.second_stage(view, selection)
-    probabilities = logits[0].float().softmax(0).cpu()
+    output = model.answer(view, discovery, remove_parts=removed, token_quantile=quantile)
+    probabilities = output.logits[0].float().softmax(0).cpu()
     index = int(probabilities.argmax())
     return Explanation(
         label=model.class_names[index],
         index=index,
         probability=float(probabilities[index]),
         probabilities=probabilities.numpy(),
-        kept=float(selection.mask.float().mean()),
+        kept=float(output.kept),
         is_faithful=model.is_faithful,
-        parts=selection.parts[0].cpu().numpy(),
-        mask=selection.mask[0].cpu().numpy(),
+        parts=output.parts[0].cpu().numpy(),
+        mask=output.mask[0].cpu().numpy(),
         image=to_photograph(view[0], model.preprocessing),
         removed_parts=removed,
         token_quantile=quantile,

@@ -7,8 +7,19 @@ from ifam.metrics.accumulate import (
     classification_score,
     foreground_score,
 )
-from ifam.metrics.bootstrap import Interval, accuracy_interval, bootstrap_interval, worst_group_accuracy_interval
-from ifam.metrics.calibration import expected_calibration_error, fit_temperature
+from ifam.metrics.bootstrap import (
+    Interval,
+    accuracy_interval,
+    auc_interval,
+    bootstrap_interval,
+    worst_group_accuracy_interval,
+    worst_group_auc_interval,
+)
+from ifam.metrics.calibration import (
+    calibration_error_of_confidence,
+    expected_calibration_error,
+    fit_temperature,
+)
 from ifam.metrics.clustering import adjusted_rand_index, normalized_mutual_information, part_labels_at
 from ifam.metrics.groups import GroupScore, binary_auc, group_accuracy, weighted_accuracy, worst_group_accuracy
 from ifam.metrics.parts import (
@@ -22,7 +33,7 @@ from ifam.metrics.parts import (
     pooled_iou,
 )
 from ifam.metrics.robust_auc import WorstGroupAuc, group_auc, worst_group_auc
-from ifam.metrics.top_k import top_k_accuracy
+from ifam.metrics.top_k import label_ranks, share_within, top_k_accuracy
 
 __all__ = [
     "Accumulator",
@@ -35,8 +46,10 @@ __all__ = [
     "WorstGroupAuc",
     "accuracy_interval",
     "adjusted_rand_index",
+    "auc_interval",
     "binary_auc",
     "bootstrap_interval",
+    "calibration_error_of_confidence",
     "classification_score",
     "expected_calibration_error",
     "fit_temperature",
@@ -45,15 +58,18 @@ __all__ = [
     "group_accuracy",
     "group_auc",
     "keypoint_error",
+    "label_ranks",
     "mask_intersection_union",
     "mean_image_iou",
     "normalized_mutual_information",
     "part_centroids",
     "part_labels_at",
     "pooled_iou",
+    "share_within",
     "top_k_accuracy",
     "weighted_accuracy",
     "worst_group_accuracy",
     "worst_group_accuracy_interval",
     "worst_group_auc",
+    "worst_group_auc_interval",
 ]

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ifam.errors import UsageError
-from ifam.metrics.groups import check_groups, group_accuracy, worst_group_accuracy
+from ifam.metrics.groups import binary_auc, check_groups, group_accuracy, worst_group_accuracy
+from ifam.metrics.robust_auc import worst_group_auc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,38 @@ def worst_group_accuracy_interval(
         repeats=repeats,
         level=level,
         within=groups,
+    )
+
+
+def auc_interval(scores: Tensor, labels: Tensor, *, seed: int, repeats: int = 1000, level: float = 0.95) -> Interval:
+    """Interval of the AUC, see ``binary_auc``; drawn within classes, so that no resample lacks one."""
+    return bootstrap_interval(binary_auc, scores, labels, seed=seed, repeats=repeats, level=level, within=labels)
+
+
+def worst_group_auc_interval(
+    scores: Tensor,
+    labels: Tensor,
+    groups: Tensor,
+    num_groups: int,
+    *,
+    seed: int,
+    repeats: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of the worst-group AUC, see ``worst_group_auc``; drawn within the classes of each group.
+
+    As for the worst group's accuracy, the lowest of several lies low by chance.
+    """
+    check_groups(groups, labels.shape, num_groups)
+    return bootstrap_interval(
+        lambda scores, labels, groups: worst_group_auc(scores, labels, groups, num_groups).auc,
+        scores,
+        labels,
+        groups,
+        seed=seed,
+        repeats=repeats,
+        level=level,
+        within=2 * groups + labels,
     )
 
 

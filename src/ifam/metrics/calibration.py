@@ -20,19 +20,34 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, num_bins: 
     0.25
     """
     _check(probabilities, labels)
-    if num_bins < 1:
-        raise UsageError(f"num_bins: expected at least 1, got {num_bins}")
     sums = probabilities.double().sum(1)
     if not bool(((sums - 1).abs() < 0.01).all() and (probabilities >= 0).all()):
         raise UsageError("probabilities: expected rows that sum to 1, got others; pass logits.softmax(1)")
     if not len(labels):
-        return None
+        return calibration_error_of_confidence(probabilities.new_zeros(0), labels == 0, num_bins)
     confidence, prediction = probabilities.max(1)
-    gaps = confidence.double() - (prediction == labels).double()
+    return calibration_error_of_confidence(confidence, prediction == labels, num_bins)
+
+
+def calibration_error_of_confidence(confidence: Tensor, correct: Tensor, num_bins: int = 15) -> float | None:
+    """The same from the largest probability of each image, (N,), and whether its class was right, (N,) bool."""
+    if num_bins < 1:
+        raise UsageError(f"num_bins: expected at least 1, got {num_bins}")
+    if (
+        confidence.shape != correct.shape
+        or confidence.ndim != 1
+        or not bool(((confidence >= 0) & (confidence < 1.01)).all())
+    ):
+        raise UsageError(
+            f"confidence: expected one probability per image, {tuple(correct.shape)}, got {tuple(confidence.shape)}"
+        )
+    if not len(confidence):
+        return None
+    gaps = confidence.double() - correct.double()
     # Bin i is that of num_bins · confidence in (i, i+1], which puts a confidence of 1 in the last.
     bins = (confidence.double() * num_bins).ceil().long().clamp(1, num_bins) - 1
     sums_of_bins = torch.zeros(num_bins, dtype=torch.float64, device=gaps.device).index_add(0, bins, gaps)
-    return float(sums_of_bins.abs().sum()) / len(labels)
+    return float(sums_of_bins.abs().sum()) / len(confidence)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:

@@ -17,13 +17,18 @@ def group_auc(scores: Tensor, labels: Tensor, groups: Tensor, num_groups: int) -
     """
     check_groups(groups, labels.shape, num_groups)
     binary_auc(scores, labels)  # refuses what is no score and no label, of images in no group too
+    known = groups >= 0
+    positive, negative = known & (labels == 1), known & (labels == 0)
+    scores_of_positives, group_of_positives = scores[positive].double(), groups[positive]
+    num_positive = torch.bincount(group_of_positives, minlength=num_groups)
     result = torch.full((num_groups, num_groups), torch.nan, dtype=torch.float64)
-    for i in range(num_groups):
-        for j in range(num_groups):
-            chosen = ((groups == i) & (labels == 1)) | ((groups == j) & (labels == 0))
-            auc = binary_auc(scores[chosen], labels[chosen])
-            if auc is not None:
-                result[i, j] = auc
+    for j in range(num_groups):
+        rivals = scores[negative & (groups == j)].double().sort().values
+        # Each positive wins against the rivals below it, and half against those that tie.
+        below, up_to = (torch.searchsorted(rivals, scores_of_positives, right=right) for right in (False, True))
+        wins = torch.bincount(group_of_positives, (below + up_to).double() / 2, minlength=num_groups)
+        if len(rivals):
+            result[:, j] = torch.where(num_positive > 0, wins / (num_positive * len(rivals)), torch.nan).cpu()
     return result
 
 

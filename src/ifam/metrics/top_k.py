@@ -24,9 +24,23 @@ def top_k_accuracy(logits: Tensor, labels: Tensor, k: int = 5) -> float | None:
         raise UsageError(f"k: expected 1 to {num_classes}, the number of classes, got {k}")
     if bool(((labels < 0) | (labels >= num_classes)).any()):
         raise UsageError(f"labels: expected 0 to {num_classes - 1}, got {labels.min().item()} to {labels.max().item()}")
-    if not len(labels):
-        return None
+    return share_within(label_ranks(logits, labels), k)
+
+
+def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes come before the label of each image, (N,) int64; see ``top_k_accuracy``.
+
+    A logit that is NaN comes before all others, so that a model which has diverged is not counted right.
+
+    >>> label_ranks(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]))
+    tensor([1])
+    """
     own = logits.gather(1, labels[:, None])
-    earlier = torch.arange(num_classes, device=logits.device) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(1)
-    return float((rank < k).double().mean())
+    later = torch.arange(logits.shape[1], device=logits.device) >= labels[:, None]
+    behind = (logits < own) | ((logits == own) & later)  # the label's own class among them
+    return (~behind).sum(1)
+
+
+def share_within(ranks: Tensor, k: int) -> float | None:
+    """Share of the (N,) ranks below ``k``; None where there is no image."""
+    return float((ranks < k).double().mean()) if len(ranks) else None

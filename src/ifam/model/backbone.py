@@ -3,6 +3,7 @@
 Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and registers), D width, T tokens of a packed batch.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers.attention import Attention
+from timm.layers.helpers import to_2tuple
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -46,6 +48,12 @@ class Backbone(nn.Module):
         return height, width
 
     @property
+    def in_channels(self) -> int:
+        """Channels of an image."""
+        channels: int = self.vit.patch_embed.proj.in_channels
+        return channels
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the weights: images are cast to it."""
         dtype: torch.dtype = self.vit.patch_embed.proj.weight.dtype
@@ -60,10 +68,29 @@ class Backbone(nn.Module):
         tokens = torch.cat(self.embed(images), dim=1)
         return self._encode(tokens, F.scaled_dot_product_attention)
 
+    def summary(self, images: Tensor) -> Tensor:
+        """One vector per image, the class token: (B, D)."""
+        tokens: Tensor = self(images)
+        return tokens[:, 0]
+
+    def set_image_size(self, image_size: tuple[int, int]) -> None:
+        """Store position embeddings for images of (height, width) pixels; an incomplete last patch counts."""
+        resize(self.vit, image_size)
+
     def split(self, tokens: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(B, P + N, D) to the prefix (B, P, D) and the grid (B, h, w, D)."""
         prefix, patches = tokens.tensor_split([self.num_prefix_tokens], dim=1)
         return prefix, patches.view(len(patches), *self.grid(image_size), self.width)
+
+    @property
+    def last_features(self) -> nn.Module:
+        """The layer whose output is the input of the last attention: for maps of what a classifier looks at."""
+        layer: nn.Module = self.vit.blocks[-1].norm1
+        return layer
+
+    def feature_grid(self, features: Tensor, images: Tensor) -> Tensor:
+        """What `last_features` gave for ``images``, or its gradient, without the prefix: (B, D, h, w)."""
+        return self.split(features, _size(images))[1].permute(0, 3, 1, 2)
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
         """All tokens, attending to the prefix and to the selected patches only: (B, P + N, D).
@@ -98,6 +125,17 @@ class Backbone(nn.Module):
         encoded = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths))
         return encoded[0, starts]
 
+    def keys(self, images: Tensor) -> Tensor:
+        """Keys of the last attention layer, heads side by side, without the prefix: (B, h, w, H · d)."""
+        vit = self.vit
+        tokens = vit.norm_pre(vit.pos_drop(torch.cat(self.embed(images), dim=1)))
+        *earlier, last = vit.blocks
+        for block in earlier:
+            tokens = block(tokens)
+        keys = last.attn.qkv(last.norm1(tokens)).unflatten(-1, (3, last.attn.num_heads, last.attn.head_dim))[:, :, 1]
+        patches: Tensor = last.attn.k_norm(keys).flatten(2)[:, self.num_prefix_tokens :]
+        return patches.view(len(images), *self.grid(_size(images)), patches.shape[2])
+
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix tokens (B, P, D) and patch tokens with positions (B, N, D), before the first block."""
         patches = self.project(self.patches(images)) + self.positions(self.grid(_size(images)))
@@ -107,7 +145,7 @@ class Backbone(nn.Module):
         """Cut the images into patches: (B, N, channels · height · width), padded with zeros to whole patches."""
         height, width = self.patch_size
         rows, columns = self.grid(_size(images))
-        images = F.pad(images, (0, columns * width - images.shape[3], 0, rows * height - images.shape[2]))
+        images = pad_to_patches(images, self.patch_size)
         grid = images.reshape(*images.shape[:2], rows, height, columns, width).permute(0, 2, 4, 1, 3, 5)
         return grid.flatten(3).flatten(1, 2).to(self.dtype)
 
@@ -170,19 +208,58 @@ def block_attention(attention: Attention, tokens: Tensor, attend: Attend) -> Ten
     return projected
 
 
+def patch_size(model: Any) -> tuple[int, int]:
+    """(height, width) in pixels of which the images of a timm model are whole multiples: (1, 1) without a fixed grid.
+
+    Where a model merges its patches from stage to stage, that is one patch of the last stage; less where a model cuts
+    the last patches of its own images short.
+    """
+    if not hasattr(model, "set_input_size"):
+        return 1, 1
+    height, width = to_2tuple(getattr(getattr(model, "patch_embed", None), "patch_size", 1))
+    stride = max(stage["reduction"] for stage in model.feature_info)
+    own = (getattr(model, "pretrained_cfg", None) or {}).get("input_size", ())
+    side = math.gcd(stride, *own[1:])
+    return (height, width) if side == max(height, width) else (side, side)
+
+
+def resize(model: Any, image_size: tuple[int, int]) -> None:
+    """Make the fixed grid of a timm model, if it has one, fit images of (height, width) pixels."""
+    if hasattr(model, "set_input_size"):
+        model.set_input_size(img_size=whole_patches(image_size, patch_size(model)))
+
+
+def whole_patches(image_size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) with the last patches made whole."""
+    return -(-image_size[0] // patch[0]) * patch[0], -(-image_size[1] // patch[1]) * patch[1]
+
+
+def pad_to_patches(images: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Images (B, 3, H, W) with zeros below and to the right, up to whole patches."""
+    height, width = whole_patches(_size(images), patch)
+    return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
+
+
 def check_backbone(vit: object) -> None:
     """Refuse, in one line, transformers whose tokens cannot be selected independently.
 
     Raises:
         UsageError: see above.
     """
+    reason = refusal(vit)
+    if reason is not None:
+        raise UsageError(f"backbone: expected {reason}")
+
+
+def refusal(vit: object) -> str | None:
+    """What is expected of a transformer whose tokens are to be selected, and missing; None if nothing is."""
     if not isinstance(vit, VisionTransformer):
-        raise UsageError(
-            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
+        return (
+            f"a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
             "vit_base_patch14_reg4_dinov2"
         )
     if vit.cls_token is None:
-        raise UsageError("backbone: expected a class token, which stage 2 classifies from; this model has none")
+        return "a class token, which stage 2 classifies from; this model has none"
     standard: list[Any] = [block for block in vit.blocks if type(block) is Block and type(block.attn) is Attention]
     refusals = {
         "token layout": type(vit)._pos_embed is not VisionTransformer._pos_embed,  # a distillation token, for instance
@@ -193,8 +270,7 @@ def check_backbone(vit: object) -> None:
         "drop path": any(not isinstance(block.drop_path1, nn.Identity) for block in standard),
     }
     refused = [name for name, present in refusals.items() if present]
-    if refused:
-        raise UsageError(f"backbone: expected timm's standard ViT layers, got another {' and '.join(refused)}")
+    return f"timm's standard ViT layers, got another {' and '.join(refused)}" if refused else None
 
 
 def _size(images: Tensor) -> tuple[int, int]:

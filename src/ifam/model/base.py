@@ -4,22 +4,26 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar, cast
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ifam.errors import UsageError
 from ifam.model.backbone import Backbone
-from ifam.model.build import Architecture, build_vit, describe, resize_positions
+from ifam.model.build import AnyBackbone, Architecture, build_vit, describe, describe_pooled
+from ifam.model.pooled import PooledBackbone
 from ifam.preprocessing import Preprocessing
 
-BackboneSpec = str | Path | VisionTransformer
-"""a timm model name, a .safetensors file whose metadata names the architecture, or a transformer to copy"""
+BackboneSpec = str | Path | nn.Module
+"""a timm model name, a .safetensors file whose metadata names the architecture, or a timm model to copy"""
 
 
 class Classifier(nn.Module):
     """Class names, preprocessing and origin of a model over one or more copies of a backbone."""
+
+    takes_any_backbone: ClassVar[bool] = False
+    """Whether a network whose tokens cannot be selected will do."""
 
     def __init__(
         self,
@@ -34,8 +38,8 @@ class Classifier(nn.Module):
         super().__init__()
         at_least("num_classes", num_classes, 2)
         size = _image_size(image_size)
-        start = build_vit(backbone, pretrained=pretrained, image_size=size)
-        self._initial = Backbone(start.vit)
+        start = build_vit(backbone, pretrained=pretrained, image_size=size, pooled=self.takes_any_backbone)
+        self._initial = start.open(pooled=self.takes_any_backbone)
         self.backbone_name = start.name
         self.num_classes = num_classes
         self.class_names = _class_names(class_names, num_classes)
@@ -47,7 +51,7 @@ class Classifier(nn.Module):
 
     def take_backbone(self, *, last: bool) -> Backbone:
         """A copy of the initial backbone for one stage; the ``last`` stage takes the original itself."""
-        backbone = self._initial
+        backbone = cast(Backbone, self._initial)  # whoever takes any backbone takes `_initial` itself
         if last:
             del self._initial
             return backbone
@@ -56,27 +60,30 @@ class Classifier(nn.Module):
     def set_image_size(self, image_size: tuple[int, int]) -> None:
         """Store position embeddings and preprocessing for images of (height, width) pixels."""
         for module in self.modules():
-            if isinstance(module, Backbone):
-                resize_positions(module.vit, image_size)
+            if isinstance(module, AnyBackbone):
+                module.set_image_size(image_size)
         self.preprocessing = replace(self.preprocessing, image_size=image_size)
 
     @property
-    def backbone(self) -> Backbone:
+    def backbone(self) -> AnyBackbone:
         """One of the model's backbones, for its sizes."""
-        return next(module for module in self.modules() if isinstance(module, Backbone))
+        return next(module for module in self.modules() if isinstance(module, AnyBackbone))
 
     @property
     def architecture(self) -> Architecture:
         """How to rebuild the backbone.
 
         Raises:
-            UsageError: it came as an instance that constructor arguments do not describe.
+            UsageError: it came as an instance that constructor arguments, or its timm name, do not describe.
         """
-        return Architecture(name=self.backbone_name) if self.backbone_name else describe(self.backbone.vit)
+        if self.backbone_name:
+            return Architecture(name=self.backbone_name)
+        backbone = self.backbone
+        return describe_pooled(backbone) if isinstance(backbone, PooledBackbone) else describe(backbone.vit)
 
     def check_images(self, images: Tensor) -> None:
         """Refuse what is not a batch of normalised images."""
-        channels = self.backbone.vit.patch_embed.proj.in_channels
+        channels = self.backbone.in_channels
         if not isinstance(images, Tensor):
             raise UsageError(f"images: expected a tensor, got {type(images).__name__}; for files use ifam.explain")
         if images.ndim != 4 or images.shape[1] != channels or images.numel() == 0:

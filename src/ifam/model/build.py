@@ -15,9 +15,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ifam.errors import CheckpointError, UsageError
+from ifam.model.backbone import Backbone, check_backbone, refusal, resize
+from ifam.model.pooled import PooledBackbone, first_line, same_structure
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]
+AnyBackbone = Backbone | PooledBackbone
 EMBEDDED = {"ifam-nano": Path(__file__).parents[1] / "weights" / "ifam-nano.safetensors"}
 """backbones that come with this package"""
 
@@ -31,86 +34,90 @@ class Architecture:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """of timm's ``VisionTransformer``"""
 
-    def build(self, image_size: tuple[int, int]) -> VisionTransformer:
-        """The transformer with random weights, for images of (height, width) pixels."""
+    def build(self) -> nn.Module:
+        """The timm model with random weights, for images of its own size."""
         if self.name is not None:
-            vit = create_timm_model(self.name, pretrained=False)
-        else:
-            vit = VisionTransformer(**self.arguments, num_classes=0)
-        resize_positions(vit, image_size)
-        return vit
+            return create_timm_model(self.name, pretrained=False)
+        return VisionTransformer(**self.arguments, num_classes=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Initialisation:
-    """A backbone to start from, its timm name where it has one, and the normalisation of its images."""
+    """A timm model to start from, its name where it has one, and the size and normalisation of its images."""
 
-    vit: VisionTransformer
+    vit: nn.Module
+    """a vision transformer, or any other network where that will do"""
     name: str | None
     mean: Channels
     std: Channels
+    image_size: tuple[int, int] | None = None
+    """(height, width) that was asked for or that the weights are of; the network's own if None"""
+
+    def resized(self, image_size: tuple[int, int]) -> "Initialisation":
+        """The same, ready for images of that size."""
+        resize(self.vit, image_size)
+        return replace(self, image_size=image_size)
+
+    def open(self, *, pooled: bool) -> AnyBackbone:
+        """The backbone for a classifier; ``pooled``: tokens that cannot be selected will do.
+
+        Raises:
+            UsageError: the network cannot be used, or not for images of that size.
+        """
+        if pooled and refusal(self.vit) is not None:
+            return PooledBackbone(self.vit, self.image_size)
+        return Backbone(self.vit)  # type: ignore[arg-type]  # which it checks
 
 
 def build_vit(
-    backbone: str | Path | VisionTransformer, *, pretrained: bool, image_size: tuple[int, int] | None
+    backbone: str | Path | nn.Module, *, pretrained: bool, image_size: tuple[int, int] | None, pooled: bool = False
 ) -> Initialisation:
     """The transformer that ``backbone`` means, for ``image_size`` in pixels (its own where None).
+
+    ``pooled``: the name may be that of any timm model, not of a transformer only.
 
     Raises:
         UsageError: an unknown name (the nearest are suggested), or weights that cannot be downloaded.
         CheckpointError: a weights file that is missing, damaged, or does not fit the architecture it names.
     """
+    from ifam.model.hub_weights import is_hub_backbone, load_hub_backbone  # which build on this module
+
     if isinstance(backbone, str):
         backbone = EMBEDDED.get(backbone, backbone)
     if isinstance(backbone, nn.Module):
-        start = _initialisation(copy.deepcopy(_transformer(backbone)), None)
+        start = _initialisation(copy.deepcopy(backbone), None, pooled=pooled)
     elif str(backbone).endswith(".json"):
-        start = _initialisation(_described_vit(Path(backbone)), None)
+        start = _initialisation(_described_vit(Path(backbone)), None, pooled=pooled)
     elif str(backbone).endswith(".safetensors"):
-        start = _load_weights_file(Path(backbone), pretrained=pretrained)
+        start = _load_weights_file(Path(backbone), pretrained=pretrained, pooled=pooled)
+    elif is_hub_backbone(str(backbone)):
+        start = load_hub_backbone(str(backbone), pretrained=pretrained)
     else:
-        start = _initialisation(create_timm_model(str(backbone), pretrained=pretrained), str(backbone))
-    if image_size is not None:
-        resize_positions(start.vit, image_size)
-    return start
+        model = create_timm_model(str(backbone), pretrained=pretrained, pooled=pooled)
+        start = _initialisation(model, str(backbone), pooled=pooled)
+    return start if image_size is None else start.resized(image_size)
 
 
-def resize_positions(vit: VisionTransformer, image_size: tuple[int, int]) -> None:
-    """Interpolate the position embeddings for another image size (whole patches; an incomplete last one counts)."""
-    height, width = vit.patch_embed.patch_size
-    padded = (-(-image_size[0] // height) * height, -(-image_size[1] // width) * width)
-    vit.set_input_size(img_size=padded)
-
-
-def create_timm_model(name: str, *, pretrained: bool) -> VisionTransformer:
-    """``timm.create_model`` without a head, with errors of one line."""
-    _check_name(name)
+def create_timm_model(name: str, *, pretrained: bool, pooled: bool = True) -> nn.Module:
+    """``timm.create_model`` without a head, with errors of one line; where ``pooled``, they suggest any model."""
+    _check_name(name, "*" if pooled else "vit_*")
     try:
-        vit = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
         if pretrained:
             raise UsageError(
-                f"backbone {name}: its pretrained weights could not be had ({_first_line(error)}); give the path of a "
+                f"backbone {name}: its pretrained weights could not be had ({first_line(error)}); give the path of a "
                 ".safetensors file, or pretrained=False for random weights"
             ) from error
-        raise UsageError(f"backbone {name}: {_first_line(error)}") from error
-    return _transformer(vit)
+        raise UsageError(f"backbone {name}: {first_line(error)}") from error
+    return model
 
 
-def _transformer(vit: object) -> VisionTransformer:
-    if not isinstance(vit, VisionTransformer):
-        raise UsageError(
-            f"backbone: expected a timm VisionTransformer, got {type(vit).__name__}; choose a plain ViT such as "
-            "vit_base_patch14_reg4_dinov2"
-        )
-    return vit
-
-
-def _check_name(name: str) -> None:
+def _check_name(name: str, suggested: str) -> None:
     bare = name.split(".")[0]
     if ":" in name or timm.is_model(bare):
         return
-    names = [*EMBEDDED, *timm.list_models("vit_*")]
+    names = [*EMBEDDED, *timm.list_models(suggested)]
     near = difflib.get_close_matches(bare, names, n=3, cutoff=0.3)
     raise UsageError(
         f"backbone: expected a timm model name or the path of a .safetensors file, got {name!r}; "
@@ -125,11 +132,11 @@ def _described_vit(path: Path) -> VisionTransformer:
         return VisionTransformer(**(arguments | {"num_classes": 0}))
     except (OSError, ValueError, TypeError, AssertionError) as error:
         raise UsageError(
-            f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer: {_first_line(error)}"
+            f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer: {first_line(error)}"
         ) from error
 
 
-def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
+def _load_weights_file(path: Path, *, pretrained: bool, pooled: bool) -> Initialisation:
     state, metadata = read_safetensors(path)
     if not metadata.keys() & {"architecture", "arguments"}:
         raise CheckpointError(
@@ -138,25 +145,33 @@ def _load_weights_file(path: Path, *, pretrained: bool) -> Initialisation:
             "timm model"
         )
     try:
-        start = _read_metadata(metadata)
+        start = _read_metadata(metadata, pooled=pooled)
     except (TypeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"{path}: expected metadata of a timm ViT, got odd ones: {error}") from error
+        raise CheckpointError(f"{path}: expected metadata of a timm model, got odd ones: {error}") from error
     if pretrained:
-        load_state(start.vit, {key: value for key, value in state.items() if not key.startswith("head.")}, path)
+        load_state(start.vit, _without_classifier(state, start.vit), path)
     return start
 
 
-def _read_metadata(metadata: Mapping[str, str]) -> Initialisation:
+def _without_classifier(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """What a model without its classification layer holds, and what it should not hold."""
+    own, layers = model.state_dict().keys(), (getattr(model, "pretrained_cfg", None) or {}).get("classifier", "head")
+    heads = tuple(f"{layer}." for layer in ([layers] if isinstance(layers, str) else layers))
+    return {key: value for key, value in state.items() if key in own or not key.startswith(heads)}
+
+
+def _read_metadata(metadata: Mapping[str, str], *, pooled: bool) -> Initialisation:
     """The architecture that a weights file names, with random weights."""
     name = metadata.get("architecture")
     if name is None:
-        vit = VisionTransformer(**(json.loads(metadata["arguments"]) | {"num_classes": 0}))
+        model: nn.Module = VisionTransformer(**(json.loads(metadata["arguments"]) | {"num_classes": 0}))
     else:
-        vit = create_timm_model(name, pretrained=False)
+        model = create_timm_model(name, pretrained=False, pooled=pooled)
+    start = _initialisation(model, name, pooled=pooled)
     if "image_size" in metadata:
-        resize_positions(vit, (int(metadata["image_size"]), int(metadata["image_size"])))
+        start = start.resized((int(metadata["image_size"]), int(metadata["image_size"])))
     stated: dict[str, Any] = {key: tuple(json.loads(metadata[key])) for key in ("mean", "std") if key in metadata}
-    return replace(_initialisation(vit, name), **stated)
+    return replace(start, **stated)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -196,6 +211,22 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
             "choose the backbone that it was made with"
         )
     module.load_state_dict(state)
+
+
+def describe_pooled(backbone: PooledBackbone) -> Architecture:
+    """The timm name of a model that came as an instance.
+
+    Raises:
+        UsageError: the model of that name would differ, so that a saved model could not be loaded again.
+    """
+    architecture = Architecture(name=backbone.name)
+    start = _initialisation(architecture.build(), backbone.name, pooled=True).resized(backbone.image_size)
+    if not same_structure(start.open(pooled=True), backbone):
+        raise UsageError(
+            f"backbone: expected a model as timm.create_model({backbone.name!r}) makes it, got one made with further "
+            "arguments, which could not be saved and loaded again; pass its timm name instead"
+        )
+    return architecture
 
 
 def describe(vit: VisionTransformer) -> Architecture:
@@ -241,11 +272,9 @@ def _structure(vit: VisionTransformer) -> tuple[list[Any], list[Any]]:
     return state, layers
 
 
-def _initialisation(vit: VisionTransformer, name: str | None) -> Initialisation:
+def _initialisation(vit: nn.Module, name: str | None, *, pooled: bool) -> Initialisation:
+    if not pooled:
+        check_backbone(vit)
     config = getattr(vit, "pretrained_cfg", None) or {}
     mean, std = tuple(config.get("mean") or IMAGENET_MEAN), tuple(config.get("std") or IMAGENET_STD)
     return Initialisation(vit=vit, name=name, mean=mean, std=std)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

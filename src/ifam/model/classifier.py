@@ -1,4 +1,7 @@
-"""Stage 2: classification from the selected tokens only; and the plain classifier that sees everything."""
+"""Stage 2: classification from the selected tokens only; and the plain classifier that sees everything.
+
+Shapes: B images, h×w token grid, D width, C classes.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,7 @@ from torch import Tensor, nn
 
 from ifam.model.backbone import Backbone
 from ifam.model.base import BackboneSpec, Classifier
+from ifam.model.build import AnyBackbone
 from ifam.output import Prediction
 from ifam.preprocessing import Preprocessing
 
@@ -17,36 +21,63 @@ def bias_free_linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-class TokenClassifier(nn.Module):
-    """Class scores from the class token of a backbone, through a new LayerNorm and a bias-free linear layer."""
+class SummaryClassifier(nn.Module):
+    """Class scores from the summary of a backbone, through a new LayerNorm and a bias-free linear layer."""
 
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+    backbone: AnyBackbone
+
+    def __init__(self, backbone: AnyBackbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.width, eps=1e-5)
         self.head = bias_free_linear(backbone.width, num_classes)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        return self.score(self.backbone.summary(images))
+
+    def score(self, summary: Tensor) -> Tensor:
+        """(B, D) to (B, C)."""
+        logits: Tensor = self.head(self.norm(summary))
+        return logits
+
+
+class TokenClassifier(SummaryClassifier):
+    """Class scores from the class token of a backbone, which may attend to some of the patches only."""
+
+    backbone: Backbone
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__(backbone, num_classes)
+
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits (B, C), of all tokens or of those in ``mask`` (B, h, w) bool: nothing else is ever read."""
         if mask is None:
-            return self.score(self.backbone(images)[:, 0])
+            return super().forward(images)
         return self.score(self.backbone.forward_selected(images, mask))
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
         """The same logits at full cost, with a gradient for ``mask`` (B, h, w) float; see `Backbone.forward_masked`."""
         return self.score(self.backbone.forward_masked(images, mask, soft=soft, bounded=bounded)[:, 0])
 
-    def score(self, class_token: Tensor) -> Tensor:
-        """(B, D) to (B, C)."""
-        logits: Tensor = self.head(self.norm(class_token))
-        return logits
-
 
 class PlainClassifier(Classifier):
-    """One vision transformer on whole images: the plain fine-tuning that iFAM is compared with.
+    """One network on whole images: the plain fine-tuning that iFAM is compared with.
 
-    Arguments and errors: see `ifam.IFAM`.
+    Args:
+        backbone: as for `ifam.IFAM`; beyond its transformers any timm model, by name, from a ``.safetensors`` file, or
+            as ``timm.create_model`` made it, which then pools its features as it always does.
+
+    The other arguments and errors: see `ifam.IFAM`. Not every timm model takes images of every size.
+
+    Example:
+        >>> import ifam, torch
+        >>> model = ifam.PlainClassifier("resnet18", num_classes=2, image_size=64, pretrained=False)
+        >>> tuple(model.eval()(torch.zeros(1, 3, 64, 64)).logits.shape)
+        (1, 2)
     """
+
+    takes_any_backbone = True
 
     def __init__(
         self,
@@ -66,7 +97,8 @@ class PlainClassifier(Classifier):
             class_names=class_names,
             preprocessing=preprocessing,
         )
-        self.classifier = TokenClassifier(self.take_backbone(last=True), num_classes)
+        self.classifier = SummaryClassifier(self._initial, num_classes)
+        del self._initial
 
     def forward(self, images: Tensor) -> Prediction:
         """``images``: (B, 3, H, W), normalised."""

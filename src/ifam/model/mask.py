@@ -42,6 +42,24 @@ def drop_from_mask(parts: Tensor, survives: Tensor) -> Tensor:
     return parts.masked_fill(~alive, background)
 
 
+def without_parts(part_logits: Tensor, survives: Tensor) -> Tensor:
+    """Part dropout as in the published code: dropped parts cannot win, so that their tokens fall to the next part.
+
+    ``part_logits``: (B, K+1, h, w); ``survives``: (B, K) bool.
+    """
+    dropped = torch.cat([~survives, survives.new_zeros(len(survives), 1)], dim=1)
+    return part_logits.masked_fill(dropped[:, :, None, None], -torch.inf)
+
+
+def maps_after_removal(part_maps: Tensor, mask: Tensor) -> Tensor:
+    """Part maps (B, K+1, h, w), all background where a token of the foreground is not in ``mask`` (B, h, w) bool."""
+    background = part_maps.shape[1] - 1
+    removed = ~mask & (part_maps.argmax(1) < background)
+    nothing = torch.zeros_like(part_maps)
+    nothing[:, background] = 1
+    return torch.where(removed[:, None], nothing, part_maps)
+
+
 def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
     """The hard ``mask`` forward, the gradient of ``probability`` backward. Both (B, h, w)."""
     return mask.to(probability.dtype) + (probability - probability.detach())

@@ -6,13 +6,13 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from ifam.config import MaskGradient
+from ifam.config import DroppedParts, MaskGradient
 from ifam.errors import UsageError
 from ifam.model import mask as masking
 from ifam.model import parts as part_maths
 from ifam.model.base import BackboneSpec, Classifier, at_least, check_mask
 from ifam.model.classifier import TokenClassifier, bias_free_linear
-from ifam.output import Output, PartDiscovery, Selection
+from ifam.output import EncodedDiscovery, Output, PartDiscovery, Selection
 from ifam.preprocessing import Preprocessing
 
 
@@ -36,6 +36,8 @@ class IFAM(Classifier):
         second_stage: without it the model is PDiscoFormer, whose prediction is that of stage 1 (late masking).
         part_dropout: probability with which stage 1 loses a part in training.
         stage2_part_dropout: probability with which stage 2 loses a part in training.
+        dropped_parts: "removed": tokens of a part that stage 2 loses leave its input; "reassigned": they fall to their
+            next part, as in the published code.
         temperature: τ of the softmax over parts.
 
     Raises:
@@ -65,6 +67,7 @@ class IFAM(Classifier):
         second_stage: bool = True,
         part_dropout: float = 0.3,
         stage2_part_dropout: float = 0.3,
+        dropped_parts: DroppedParts = "removed",
         temperature: float = 1.0,
     ) -> None:
         super().__init__(
@@ -80,11 +83,14 @@ class IFAM(Classifier):
         _check_probability("stage2_part_dropout", stage2_part_dropout)
         if mask_gradient not in get_args(MaskGradient):
             raise UsageError(f"mask_gradient: expected exact, bounded or cut, got {mask_gradient!r}")
+        if dropped_parts not in get_args(DroppedParts):
+            raise UsageError(f"dropped_parts: expected removed or reassigned, got {dropped_parts!r}")
         if not temperature > 0:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, temperature
         self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
+        self.dropped_parts = dropped_parts
         self.token_thresholds: dict[float, list[float]] = {}
         """Squared distances, one per foreground part, by quantile; see ``ifam calibrate``."""
 
@@ -113,23 +119,39 @@ class IFAM(Classifier):
         Raises:
             UsageError: an argument of the wrong shape, type or range, or a quantile that was not calibrated.
         """
-        removed = self._foreground(remove_parts)
-        if self.stage2 is None and (removed or token_quantile is not None or mask is not None):
-            raise UsageError(
-                "interventions: expected a model with a second stage, got one whose prediction ignores masks"
-            )
         discovery = self.discover(images)
-        selection = self.select(discovery, remove_parts=removed, token_quantile=token_quantile, mask=mask)
-        logits = discovery.stage1_logits if self.stage2 is None else self.second_stage(images, selection)
+        return self.answer(images, discovery, remove_parts=remove_parts, token_quantile=token_quantile, mask=mask)
+
+    def answer(
+        self,
+        images: Tensor,
+        discovery: EncodedDiscovery,
+        *,
+        remove_parts: Sequence[int] = (),
+        token_quantile: float | None = None,
+        mask: Tensor | None = None,
+    ) -> Output:
+        """What the model says with some of it switched off; stage 1, whose ``discovery`` this is, does not run again.
+
+        Arguments and errors: see `forward`.
+        """
+        selection = self.select(discovery, remove_parts=remove_parts, token_quantile=token_quantile, mask=mask)
+        if self.stage2 is not None:
+            logits = self.second_stage(images, selection)
+        elif len(remove_parts) or token_quantile is not None or mask is not None:
+            logits = self._late_logits(discovery, selection, remove_parts)
+        else:
+            logits = discovery.stage1_logits
+        found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
         kept = selection.mask.flatten(1).float().mean(1)
-        return Output(**vars(discovery), logits=logits, parts=selection.parts, mask=selection.mask, kept=kept)
+        return Output(**found, logits=logits, parts=selection.parts, mask=selection.mask, kept=kept)
 
     @property
     def is_faithful(self) -> bool:
         """Whether the mask limits what the prediction can rest on: not without stage 2, nor with soft masks."""
         return self.stage2 is not None and not self.soft_masks
 
-    def discover(self, images: Tensor) -> PartDiscovery:
+    def discover(self, images: Tensor) -> EncodedDiscovery:
         """Stage 1 alone. In training mode it draws Gumbel noise and drops parts before classification."""
         self.check_images(images)
         tokens = self.stage1(images)
@@ -137,18 +159,19 @@ class IFAM(Classifier):
         logits = part_maths.part_logits(tokens_BhwD, self.prototypes)
         noise = part_maths.gumbel_like(logits) if self.training else 0
         maps = part_maths.part_maps(logits + noise, self.temperature)
-        features = self.modulation(part_maths.part_features(maps, tokens_BhwD).to(self.modulation.weight.dtype))
+        features = self._part_features(maps, tokens_BhwD)
         foreground = features[..., :-1].transpose(1, 2)
         if self.training:
             kept = part_maths.drop_parts((len(images), self.num_parts), self.part_dropout, images.device)
             foreground = foreground * (kept / (1 - self.part_dropout))[..., None].to(foreground.dtype)
         scores = self.part_classifier(foreground).transpose(1, 2)
-        return PartDiscovery(
+        return EncodedDiscovery(
             part_logits=logits,
             part_maps=maps,
             part_features=features,
             stage1_part_logits=scores,
             stage1_logits=scores.mean(-1),
+            tokens=tokens_BhwD,
         )
 
     def select(
@@ -168,6 +191,8 @@ class IFAM(Classifier):
         if self.training:
             logits = logits + part_maths.gumbel_like(logits)
             survives = part_maths.drop_parts((len(logits), background), self.stage2_part_dropout, logits.device)
+        if self.dropped_parts == "reassigned":
+            logits = masking.without_parts(logits, survives)
         winners = masking.assign_parts(logits)
         parts = masking.drop_from_mask(winners, survives)
         if token_quantile is not None:
@@ -200,6 +225,25 @@ class IFAM(Classifier):
         self.check_images(images)
         check_mask(mask, (len(images), *self.stage1.grid((images.shape[2], images.shape[3]))))
         logits: Tensor = self._masked_classifier(images, mask)
+        return logits
+
+    def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:
+        """Modulated: (B, D, K+1)."""
+        features: Tensor = self.modulation(part_maths.part_features(maps, tokens).to(self.modulation.weight.dtype))
+        return features
+
+    def _late_logits(self, discovery: EncodedDiscovery, selection: Selection, removed: Sequence[int]) -> Tensor:
+        """Late masking with some of it switched off: logits (B, C).
+
+        Tokens that were removed count as background when the parts are pooled; a removed part loses its vote, as in
+        part dropout. The tokens that stay have read those that went.
+        """
+        maps = masking.maps_after_removal(discovery.part_maps, selection.mask)
+        features = self._part_features(maps, discovery.tokens)
+        scores = self.part_classifier(features[..., :-1].transpose(1, 2)).transpose(1, 2)
+        voting = torch.ones(self.num_parts, dtype=scores.dtype, device=scores.device)
+        voting[list(removed)] = 0
+        logits: Tensor = (scores * voting).mean(-1)
         return logits
 
     @property

@@ -14,8 +14,10 @@ from ifam.errors import CheckpointError, UsageError
 from ifam.files import make_folder
 from ifam.storage import WEIGHTS
 
-CONFIG, DATA, METRICS, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "checkpoints"
+CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "result.json", "checkpoints"
 LAST = f"{CHECKPOINTS}/last.ckpt"
+FIRST = "first"
+"""the run that comes before, of methods that train twice"""
 RESUMABLE = ("precision", "workers", "device", "skip_unreadable")
 """what may change when a run is resumed: how it is run, not what is run"""
 
@@ -45,17 +47,21 @@ def describe_data(table: ImageTable) -> dict[str, Any]:
 
 
 def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) -> None:
-    if not (folder / LAST).is_file():
+    last = folder / LAST
+    if not last.is_file():
+        last = folder / FIRST / LAST  # stopped in the first of two runs
+    if not last.is_file():
         raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; start it without --resume")
-    _check_same_settings(folder, config)
-    _check_same_data(folder, table)
+    check_same_settings(folder, config)
+    check_same_data(folder, table)
     try:
-        torch.load(folder / LAST, map_location="cpu", mmap=True, weights_only=True)
+        torch.load(last, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # damaged bytes make torch's unpickler raise anything
-        raise CheckpointError(f"{folder / LAST}: expected a whole checkpoint, got a damaged one") from error
+        raise CheckpointError(f"{last}: expected a whole checkpoint, got a damaged one") from error
 
 
-def _check_same_settings(folder: Path, config: TrainingConfig) -> None:
+def check_same_settings(folder: Path, config: TrainingConfig) -> None:
+    """Refuse a run with other settings than these, but for how it is run."""
     before, now = (_flat(configuration.to_dict(each)) for each in (configuration.read(folder / CONFIG), config))
     for name in now:
         if name not in RESUMABLE and now[name] != before[name]:
@@ -65,7 +71,8 @@ def _check_same_settings(folder: Path, config: TrainingConfig) -> None:
             )
 
 
-def _check_same_data(folder: Path, table: ImageTable) -> None:
+def check_same_data(folder: Path, table: ImageTable) -> None:
+    """Refuse a run on other data."""
     try:
         before = json.loads((folder / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

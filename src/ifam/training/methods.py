@@ -1,18 +1,25 @@
 """What is trained, with which losses and rates. The loop is the same for every method."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
+from ifam.data.batch import Batch
+from ifam.data.given_masks import give_masks
+from ifam.data.table import ImageTable
+from ifam.data.transforms import IMAGE_ONLY
 from ifam.errors import UsageError
+from ifam.evaluate import predict_batch
 from ifam.losses.equivariance import RigidTransform
 from ifam.losses.objective import Terms, classification_term, stage1_terms
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier, TokenClassifier
+from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.output import PartDiscovery
 
@@ -29,28 +36,48 @@ class ParameterGroup:
     parameters: Sequence[nn.Parameter] = field(repr=False)
 
 
-class Method(Protocol):
-    """One way of training a classifier."""
+class Method(ABC):
+    """One way of training a classifier.
 
-    @property
-    def config(self) -> TrainingConfig:
-        """The whole run's."""
+    ``config`` is that of the run in which the loop trains; ``first_run``, where there is one, that of a run that has to
+    come before.
+    """
 
+    first_run: TrainingConfig | None = None
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+
+    @abstractmethod
     def build(self, class_names: Sequence[str]) -> Classifier:
         """The untrained model."""
 
-    def losses(self, model: Any, images: Tensor, labels: Tensor, epoch: int) -> Terms:
+    @abstractmethod
+    def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
         """Loss terms of a batch by their names in `LossWeights`."""
 
+    @abstractmethod
     def groups(self, model: Any) -> list[ParameterGroup]:
         """All parameters that may be trained; a rate of 0 freezes them."""
 
+    def prepare(self, table: ImageTable) -> ImageTable:
+        """The data as this method uses it; refuses what it cannot use."""
+        return table
 
-@dataclass(frozen=True)
-class TwoStage:
+    def follow(self, first: Classifier, table: ImageTable) -> None:  # noqa: B027  # most train once
+        """Take from the model of the first run what the second needs."""
+
+    def draw_weights(self, table: ImageTable) -> Sequence[float] | None:
+        """How often each training image is drawn; None: each once per epoch."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """What changes while training beside the model and the optimizer, for the checkpoint."""
+        return {}
+
+
+class TwoStage(Method):
     """iFAM, and PDiscoFormer, which is its first stage alone."""
-
-    config: TrainingConfig
 
     def build(self, class_names: Sequence[str]) -> IFAM:
         """See `Method`."""
@@ -69,11 +96,13 @@ class TwoStage:
             second_stage=self.config.method == "ifam",
             part_dropout=model.part_dropout,
             stage2_part_dropout=dropout,
+            dropped_parts=model.dropped_parts,
             temperature=model.temperature,
         )
 
-    def losses(self, model: IFAM, images: Tensor, labels: Tensor, epoch: int) -> Terms:
+    def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
         """Stage-1 terms unless stage 1 is frozen; the stage-2 term once stage 2 has begun."""
+        images, labels = batch.images, batch.labels
         weights, optimizer = self.config.losses, self.config.optimizer
         stage2_alone = optimizer.freeze_stage1 and epoch >= optimizer.stage1_epochs
         with torch.set_grad_enabled(not stage2_alone):
@@ -108,52 +137,50 @@ class TwoStage:
         return transform.undo(view.part_maps)
 
 
-@dataclass(frozen=True)
-class PlainFineTuning:
-    """Empirical risk minimisation of one transformer on whole images."""
+class PlainFineTuning(Method):
+    """Empirical risk minimisation of one network on whole images."""
 
-    config: TrainingConfig
-
-    def build(self, class_names: Sequence[str]) -> PlainClassifier:
+    def build(self, class_names: Sequence[str]) -> Classifier:
         """See `Method`."""
         model = self.config.model
         return PlainClassifier(
-            model.backbone,
-            num_classes=len(class_names),
-            pretrained=model.pretrained,
-            class_names=class_names,
+            model.backbone, num_classes=len(class_names), pretrained=model.pretrained, class_names=class_names
         )
 
-    def losses(self, model: PlainClassifier, images: Tensor, labels: Tensor, epoch: int) -> Terms:
+    def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
         """Cross-entropy, under the name of the term that it corresponds to."""
-        return {"stage2": classification_term(model(images).logits, labels)}
+        return {"stage2": classification_term(predict_batch(model, batch).logits, batch.labels)}
 
-    def groups(self, model: PlainClassifier) -> list[ParameterGroup]:
+    def groups(self, model: Any) -> list[ParameterGroup]:
         """See `Method`."""
         return _token_classifier_groups(model.classifier, self.config.optimizer)
 
 
-def make_method(config: TrainingConfig) -> Method:
-    """The method that the configuration names.
+class GivenMasks(PlainFineTuning):
+    """Early or late masking with masks from elsewhere: annotated ones, boxes, files or TokenCut."""
 
-    Raises:
-        UsageError: stage 2 would never be trained, or a gradient is asked for that nothing receives.
-    """
-    optimizer = config.optimizer
-    if config.method == "ifam":
-        if optimizer.stage1_epochs == optimizer.epochs:
+    def build(self, class_names: Sequence[str]) -> Classifier:
+        """See `Method`."""
+        model = self.config.model
+        return MaskedClassifier(
+            model.backbone,
+            num_classes=len(class_names),
+            masking="early" if self.config.method == "early_mask" else "late",
+            masks=model.masks,
+            coverage=model.mask_coverage,
+            tokencut_features=model.tokencut_features,
+            tokencut_threshold=model.tokencut_threshold,
+            pretrained=model.pretrained,
+            class_names=class_names,
+        )
+
+    def prepare(self, table: ImageTable) -> ImageTable:
+        """With a given mask for each image of training and validation."""
+        if self.config.model.masks != "tokencut" and self.config.augmentation in IMAGE_ONLY:
             raise UsageError(
-                f"optimizer.stage1_epochs: expected less than {optimizer.epochs} (all epochs), so that stage 2 is "
-                f"trained too, got {optimizer.stage1_epochs}"
+                f"augmentation: expected one that moves masks along, got {self.config.augmentation}; use birds or light"
             )
-        if optimizer.freeze_stage1 and config.model.mask_gradient != "cut":
-            raise UsageError(
-                "model.mask_gradient: expected cut while optimizer.freeze_stage1 is set, since no gradient reaches a "
-                f"frozen stage 1, got {config.model.mask_gradient}; add --set optimizer.freeze_stage1=false"
-            )
-        return TwoStage(config)
-    config = replace(config, optimizer=replace(optimizer, stage1_epochs=0, freeze_stage1=False))  # there is one stage
-    return PlainFineTuning(config) if config.method == "erm" else TwoStage(config)
+        return give_masks(table, self.config.model.masks, ("train", "val"))
 
 
 def _token_classifier_groups(classifier: TokenClassifier, rates: OptimizerConfig) -> list[ParameterGroup]:

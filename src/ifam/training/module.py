@@ -10,11 +10,12 @@ from lightning import LightningModule
 from torch import Tensor
 
 from ifam.data.batch import Batch, require_readable
-from ifam.evaluate import Score, record, summarise
+from ifam.errors import DataError
+from ifam.evaluate import Score, predict_batch, record, summarise
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
-from ifam.output import Output, Prediction
+from ifam.output import Output
 from ifam.training.methods import Method
 from ifam.training.optim import freeze_rest, make_optimizer
 
@@ -22,8 +23,7 @@ from ifam.training.optim import freeze_rest, make_optimizer
 class TrainingModule(LightningModule):
     """Weighs the method's losses, and scores every epoch on the validation split.
 
-    ``selection_score``, the number that picks the best epoch, is the worst-group accuracy where groups are known and
-    the accuracy otherwise.
+    ``selection_score`` is the number that picks the best epoch, see ``TrainingConfig.select_by``.
     """
 
     def __init__(self, model: Classifier, method: Method, group_names: tuple[str, ...]) -> None:
@@ -45,7 +45,7 @@ class TrainingModule(LightningModule):
         self._report_unreadable(batch)
         if len(batch) == 0:
             return None
-        terms = self.method.losses(self.model, batch.images, batch.labels, self.current_epoch)
+        terms = self.method.losses(self.model, batch, self.current_epoch)
         loss = total_loss(terms, self.method.config.losses)
         logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": loss.detach()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
@@ -59,7 +59,7 @@ class TrainingModule(LightningModule):
         """Keep what the score needs of each image: of stage 1 while it is trained alone."""
         self._report_unreadable(batch)
         if len(batch):
-            output: Prediction = self.model(batch.images)
+            output = predict_batch(self.model, batch)
             if isinstance(output, Output) and not self.fully_trained:  # stage 2 has not begun
                 output = replace(output, logits=output.stage1_logits)
             self._records.update(**record(output, batch))
@@ -77,15 +77,32 @@ class TrainingModule(LightningModule):
     @property
     def selection_score(self) -> float:
         """Higher is better."""
+        chosen = self.method.config.select_by
+        if chosen == "last":
+            return float(self.current_epoch)
         if self.score is None:
             return float("-inf")
-        worst = self.score.worst_group_accuracy
-        return self.score.accuracy if worst is None else worst
+        if chosen == "auto":
+            worst = self.score.worst_group_accuracy
+            return self.score.accuracy if worst is None else worst
+        value: float | None = getattr(self.score, chosen)
+        if value is None:
+            raise DataError(f"select_by: expected data with a known {chosen}, got none on the validation split")
+        return value
 
     @property
     def fully_trained(self) -> bool:
         """Whether every stage has begun: before that, the score says nothing about the model."""
         return self.current_epoch >= self.method.config.optimizer.stage1_epochs
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the method itself has learnt."""
+        checkpoint["method"] = self.method.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The inverse."""
+        for name, value in checkpoint["method"].items():
+            setattr(self.method, name, value)
 
     def configure_optimizers(self) -> Any:
         """See `ifam.training.optim`."""

@@ -7,9 +7,10 @@ import torch
 from ifam.config import TrainingConfig
 from ifam.data.images import image_size
 from ifam.data.module import ImageDataModule
+from ifam.data.rows import check_classes
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
-from ifam.errors import DataError
+from ifam.errors import DataError, UsageError
 from ifam.model.base import Classifier
 from ifam.model.parts import lean_to_centre
 from ifam.model.two_stage import IFAM
@@ -20,6 +21,7 @@ INITIAL_IMAGES = 96
 
 def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
     """The table with a training and a validation split, made from its images where it has none."""
+    check_classes(table.root, table.class_names)
     if not table.splits:
         table = table.with_splits(seed=seed)
     if "train" not in table.splits:
@@ -28,19 +30,26 @@ def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
 
 
 def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConfig) -> None:
-    """Image size and statistics: as configured, else the images' size in whole patches, at most the backbone's own."""
+    """Image size and statistics: as configured, else after the images and the backbone."""
     size = config.model.image_size
     if size is None:
-        largest, patch = model.backbone.image_size, model.backbone.patch_size
-        found = image_size_of(table)
-        height, width = (
-            min(most, max(1, round(pixels / side)) * side)
-            for pixels, side, most in zip(found, patch, largest, strict=True)
-        )
-        size = (height, width)
-    model.set_image_size((size, size) if isinstance(size, int) else size)
+        _fit_image_size(model, image_size_of(table))
+    else:
+        model.set_image_size((size, size) if isinstance(size, int) else size)
     if config.augmentation == "xray":
         model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
+
+
+def _fit_image_size(model: Classifier, found: tuple[int, int]) -> None:
+    """The images' size in whole patches, at most the backbone's own; its own where it takes no such images."""
+    largest, patch = model.backbone.image_size, model.backbone.patch_size
+    height, width = (
+        min(most, max(1, round(pixels / side)) * side) for pixels, side, most in zip(found, patch, largest, strict=True)
+    )
+    try:
+        model.set_image_size((height, width))
+    except UsageError:
+        model.set_image_size(largest)
 
 
 def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:

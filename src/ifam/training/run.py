@@ -27,10 +27,21 @@ from ifam.files import write_text
 from ifam.model.two_stage import IFAM
 from ifam.storage import SPLITS, load, save
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
-from ifam.training.folder import CHECKPOINTS, CONFIG, DATA, LAST, METRICS, check_folder, describe_data, how_to_go_on
-from ifam.training.methods import make_method
+from ifam.training.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    DATA,
+    FIRST,
+    LAST,
+    METRICS,
+    RESULT,
+    check_folder,
+    describe_data,
+    how_to_go_on,
+)
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing, initialise_prototypes, prepare_splits
+from ifam.training.registry import make_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +68,7 @@ def train(
     """Train, keep the best validation epoch in ``folder``, and calibrate its token thresholds.
 
     ``folder`` then holds config.yaml, data.json (which data it was), model.safetensors, model.json, metrics.jsonl, the
-    last full checkpoint, and splits.json where the data came without splits of its own.
+    last full checkpoint, result.json, and splits.json where the data came without splits of its own.
 
     Raises:
         UsageError: ``folder`` already holds a run, or nothing to resume, or a run with other settings or data.
@@ -67,15 +78,26 @@ def train(
     started = time.monotonic()
     method = make_method(config)
     _check_logger(logger)
-    check_folder(folder, config, table, resume)
     device = torch.device(pick_device(config.device))
-    seed_everything(config.seed, verbose=False)
     given, table = table, prepare_splits(table, config.seed)
+    own = method.prepare(table)
+    check_folder(folder, config, given, resume)
+    _describe_run(folder, config, given, table)
+    if method.first_run is not None:
+        first = folder / FIRST
+        say(f"first run, in {first}: {method.first_run.method}")
+        train(method.first_run, table, first, resume=resume and (first / LAST).is_file(), say=say)
+        method.follow(load(first).to(device), table)
+        say(f"second run, in {folder}: {config.method}")
+    resume = resume and (folder / LAST).is_file()
+    config = method.config
+    seed_everything(config.seed, verbose=False)
     model = method.build(table.class_names)
     fit_preprocessing(model, table, config)
     if not resume:
         initialise_prototypes(model, table, config, device)
     model.training_group_sizes = table.select("train").group_counts()
+    table = own
     data = ImageDataModule(
         table,
         model.preprocessing,
@@ -84,13 +106,10 @@ def train(
         workers=config.workers,
         seed=config.seed,
         annotations=True,
+        draw_weights=method.draw_weights(table),
     )
     module = TrainingModule(model, method, table.group_names)
     best = BestModel(folder)
-    write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
-    write_text(folder / DATA, json.dumps(describe_data(given), indent=1) + "\n")
-    if table != given:
-        write_text(folder / SPLITS, json.dumps({sample.name: sample.split for sample in table.samples}) + "\n")
     with _quiet_lightning():
         trainer = _trainer(config, device, folder, best, images=len(table.select("train")), logger=logger, say=say)
         try:
@@ -100,9 +119,20 @@ def train(
     if best.epoch is None or best.best is None:
         raise DataError(f"{table.root}: expected validation images to choose the best epoch on, got none")
     _calibrate_best(folder, table, config)
-    return TrainingResult(
+    result = TrainingResult(
         folder=folder, best_epoch=best.epoch, selection_score=best.best, seconds=time.monotonic() - started
     )
+    found = {name: value for name, value in vars(result).items() if name != "folder"}
+    write_text(folder / RESULT, json.dumps(found, indent=1) + "\n")  # the last file: the run is complete
+    return result
+
+
+def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, table: ImageTable) -> None:
+    """Settings and data, and the splits where the run made them."""
+    write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
+    write_text(folder / DATA, json.dumps(describe_data(given), indent=1) + "\n")
+    if table != given:
+        write_text(folder / SPLITS, json.dumps({sample.name: sample.split for sample in table.samples}) + "\n")
 
 
 @contextmanager

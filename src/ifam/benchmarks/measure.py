@@ -1,0 +1,174 @@
+"""Runs that are made or taken, and their scores on the test split, each kept in the folder of its run."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ifam.benchmarks.rows import Row, Settings
+from ifam.benchmarks.suite import Benchmark, Numbers, Source
+from ifam.config import TrainingConfig
+from ifam.data.read import read_table
+from ifam.device import pick_device
+from ifam.files import write_text
+from ifam.intervene import intervene
+from ifam.interventions import Intervention
+from ifam.model.two_stage import IFAM
+from ifam.storage import load
+from ifam.training.folder import FIRST, LAST, RESULT, check_same_data, check_same_settings, describe_data
+from ifam.training.run import train
+
+Configure = Callable[[Row, Settings], TrainingConfig]
+"""The configuration of a row under one of its settings, without a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained model: its seed, how training went, and what it scores on test."""
+
+    seed: int
+    training: Mapping[str, Any]
+    score: Numbers
+    intervention: str | None = None
+    """in words, where one was chosen on the validation split"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a table: a row, or a row under interventions, over seeds."""
+
+    slug: str
+    name: str
+    config: TrainingConfig
+    tuning: Sequence[Mapping[str, Any]]
+    """every setting tried, with its score on the validation split"""
+    runs: Sequence[Run]
+
+
+def measure(
+    benchmark: Benchmark,
+    row: Row,
+    configure: Configure,
+    *,
+    sources: Mapping[int, Source],
+    folder: Path,
+    say: Callable[[str], None],
+) -> Iterator[Line]:
+    """The lines of a row over the seeds that ``sources`` names; what was done before is not repeated."""
+    first = next(iter(sources))
+    tuning = []
+    for number, setting in enumerate(row.tries if len(row.tries) > 1 else ()):
+        config = configure(row, setting)
+        done = take_or_train(
+            config, first, sources[first].data, folder / f"{row.slug}/setting{number}-seed{first}", say
+        )
+        tuning.append({**setting, "val_score": done["selection_score"]})
+    best = max(range(len(tuning)), key=lambda number: tuning[number]["val_score"]) if tuning else 0
+    config = configure(row, row.tries[best])
+    folders = {seed: folder / f"{row.slug}/setting{best}-seed{seed}" for seed in sources}
+    training = {seed: take_or_train(config, seed, source.data, folders[seed], say) for seed, source in sources.items()}
+
+    def line(slug: str, name: str, kind: str | None) -> Line:
+        runs = []
+        for seed, source in sources.items():
+            choice = None if kind is None else choose(benchmark, folders[seed], source, config)[kind]
+            score = scored(benchmark, folders[seed], source, choice, config)
+            runs.append(
+                Run(
+                    seed=seed,
+                    training=training[seed],
+                    score=score,
+                    intervention=None if choice is None else str(choice),
+                )
+            )
+        return Line(slug=slug, name=name, config=config, tuning=tuning, runs=runs)
+
+    yield line(row.slug, row.name, None)
+    for kind, words in FAMILIES.items() if benchmark.families else ():
+        yield line(f"{row.slug}-{kind}", f"{row.name}, {words}", kind)
+    if row.intervened:
+        yield line(f"{row.slug}-intervened", f"{row.name}, interventions", "any")
+
+
+def take_or_train(
+    config: TrainingConfig, seed: int, data: Path, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """``result.json`` of a run, which is trained, or its training resumed, unless it is complete.
+
+    Raises:
+        UsageError: the folder holds a run of another configuration or on other data.
+    """
+    config = seeded(config, seed)
+    if not (folder / RESULT).is_file():
+        say(f"training {folder}")
+        begun = (folder / LAST).is_file() or (folder / FIRST / LAST).is_file()
+        train(config, read_table(data), folder, resume=begun, say=say)
+    check_same_settings(folder, config)
+    check_same_data(folder, read_table(data))
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return result
+
+
+def seeded(config: TrainingConfig, seed: int) -> TrainingConfig:
+    """The same run with another seed."""
+    return replace(config, seed=seed)
+
+
+def scored(
+    benchmark: Benchmark, folder: Path, source: Source, intervention: Intervention | None, config: TrainingConfig
+) -> Numbers:
+    """The score of the model in ``folder``, from an earlier time if the data is the same."""
+    wanted = intervention or Intervention()
+
+    def work() -> Numbers:
+        return benchmark.score(load(folder), source, wanted, _resources(config))
+
+    return _kept(folder / "scores.json", f"{benchmark.title}: {wanted}", source, work)
+
+
+FAMILIES = {"leave-one-out": "one part left out", "tokens": "unsure tokens removed", "both": "both", "any": "all kinds"}
+
+
+def choose(benchmark: Benchmark, folder: Path, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
+    """The intervention of each family that is best on the validation split."""
+
+    def work() -> dict[str, Any]:
+        model = load(folder)
+        assert isinstance(model, IFAM)
+        study = intervene(model, read_table(source.data), select_by=benchmark.select_by, **_resources(config))
+        return study.to_dict()
+
+    study = _kept(folder / "interventions.json", benchmark.select_by, source, work)
+    best: dict[str, Intervention] = {}
+    for trial in study["trials"]:  # best first
+        found = Intervention(
+            remove_parts=tuple(trial["intervention"]["remove_parts"]),
+            token_quantile=trial["intervention"]["token_quantile"],
+        )
+        for family in families_of(found):
+            best.setdefault(family, found)
+    return best
+
+
+def families_of(intervention: Intervention) -> list[str]:
+    """The kinds that an intervention is one of; none at all is one of every kind."""
+    removed, tokens = len(intervention.remove_parts), intervention.token_quantile is not None
+    kinds = {"leave-one-out": removed <= 1 and not tokens, "tokens": removed == 0, "both": removed <= 1, "any": True}
+    return [name for name, belongs in kinds.items() if belongs]
+
+
+def _resources(config: TrainingConfig) -> dict[str, Any]:
+    return {"precision": config.precision, "device": pick_device(config.device), "workers": config.workers}
+
+
+def _kept(path: Path, key: str, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``work`` gave for this key and these images, from the file if it is there."""
+    digest = describe_data(read_table(source.data))["digest"]
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    entry = stored.get(key, {})
+    if entry.get("data") != digest:
+        entry = {"data": digest, "found": work()}
+        write_text(path, json.dumps(stored | {key: entry}, indent=1) + "\n")
+    found: dict[str, Any] = json.loads(json.dumps(entry["found"]))
+    return found

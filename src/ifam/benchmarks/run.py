@@ -1,0 +1,94 @@
+"""A benchmark from its name to its two files."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ifam.benchmarks.measure import Line, measure
+from ifam.benchmarks.report import to_json, to_markdown
+from ifam.benchmarks.rows import Row, Settings
+from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source
+from ifam.config import TrainingConfig, override
+from ifam.errors import UsageError
+from ifam.files import make_room, write_text
+from ifam.recipes import recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user chose of a benchmark."""
+
+    runs: Path
+    """folder of the runs; those that exist are taken"""
+    seeds: Sequence[int] = (0, 1, 2)
+    methods: Sequence[str] = ()
+    """slugs of the rows to run; all if empty"""
+    recipe: str | None = None
+    epochs: int | None = None
+    changes: Settings | None = None
+    """to every configuration, by dotted name; a row's own settings go before"""
+    imagenet9: Path | None = None
+    class_map: Path | None = None
+
+
+def run_benchmark(
+    name: str,
+    data: Path | None,
+    options: Options,
+    *,
+    json_path: Path,
+    markdown_path: Path,
+    command: str,
+    say: Callable[[str], None] = print,
+) -> list[Line]:
+    """Measure every row over every seed; both files are written anew after each row, so that nothing is lost.
+
+    Raises:
+        UsageError: no such benchmark or row, or a run of other settings or data in the way.
+    """
+    if name not in BENCHMARKS:
+        raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
+    benchmark = BENCHMARKS[name]
+    rows = chosen_rows(benchmark, options.methods)
+    for path in (json_path, markdown_path):
+        make_room(path)
+    sources = {
+        seed: Source(data=benchmark.data(data, seed), imagenet9=options.imagenet9, class_map=options.class_map)
+        for seed in options.seeds
+    }
+
+    def configure(row: Row, setting: Settings) -> TrainingConfig:
+        return configuration_of(benchmark, row, setting, options)
+
+    for row in rows:
+        configure(row, row.tries[0])  # refused before the work
+    lines: list[Line] = []
+    for number, row in enumerate(rows, start=1):
+        say(f"{number} of {len(rows)}: {row.name}")
+        lines += measure(benchmark, row, configure, sources=sources, folder=options.runs, say=say)
+        content: dict[str, Any] = to_json(name, benchmark, command, lines)
+        write_text(json_path, json.dumps(content, indent=1) + "\n")
+        write_text(markdown_path, to_markdown(name, benchmark, command, lines) + "\n")
+    return lines
+
+
+def chosen_rows(benchmark: Benchmark, slugs: Sequence[str]) -> tuple[Row, ...]:
+    """The rows of these slugs, in the order of the table.
+
+    Raises:
+        UsageError: there is no such row.
+    """
+    known = {row.slug: row for row in benchmark.rows}
+    unknown = [slug for slug in slugs if slug not in known]
+    if unknown:
+        raise UsageError(f"methods: expected some of {', '.join(known)}, got {unknown[0]!r}")
+    return tuple(row for row in benchmark.rows if not slugs or row.slug in slugs)
+
+
+def configuration_of(benchmark: Benchmark, row: Row, setting: Settings, options: Options) -> TrainingConfig:
+    """The recipe for the row's method, with the user's changes, then the row's, then the setting that is tried."""
+    base = recipe(options.recipe or benchmark.recipe, row.method, options.epochs)
+    changes = {**(options.changes or {}), **row.settings, **setting}
+    return override(base, changes)

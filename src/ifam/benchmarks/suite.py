@@ -1,0 +1,274 @@
+"""Which tables there are: their rows, columns, data and scores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ifam.benchmarks.rows import (
+    FROZEN,
+    Row,
+    Settings,
+    intervened,
+    masked,
+    on_resnet50,
+    parts,
+    plain,
+    robust,
+    with_settings,
+)
+from ifam.config import SelectBy
+from ifam.data.read import read_table
+from ifam.data.waterbirds import waterbird200
+from ifam.errors import UsageError
+from ifam.evaluate import evaluate
+from ifam.imagenet9 import evaluate_imagenet9
+from ifam.interventions import Intervention
+from ifam.model.base import Classifier
+from ifam.scenes.dataset import ScenesConfig, cached_scenes, variant_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a benchmark reads its images."""
+
+    data: Path
+    """of training, selection and test"""
+    imagenet9: Path | None = None
+    class_map: Path | None = None
+    """ImageNet class to one of the nine"""
+
+
+Numbers = dict[str, Any]
+Score = Callable[[Classifier, Source, Intervention, Mapping[str, Any]], Numbers]
+"""Of a model on the test images of a source, under an intervention, with resources of `ifam.evaluate.evaluate`."""
+
+
+def score_test(model: Classifier, source: Source, intervention: Intervention, resources: Mapping[str, Any]) -> Numbers:
+    """The test split."""
+    return evaluate(model, read_table(source.data), **asdict(intervention), **resources).to_dict()
+
+
+def score_cub(model: Classifier, source: Source, intervention: Intervention, resources: Mapping[str, Any]) -> Numbers:
+    """CUB's test split, and the same birds before other backgrounds (Waterbird200), in the folder that holds them."""
+    folder = source.data / "waterbird_complete95_forest2water2"
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: expected Waterbirds, unpacked inside CUB_200_2011, found none")
+    shifted = evaluate(model, waterbird200(folder), **asdict(intervention), **resources).to_dict()
+    return score_test(model, source, intervention, resources) | {f"waterbird200_{k}": v for k, v in shifted.items()}
+
+
+def score_scenes(
+    model: Classifier, source: Source, intervention: Intervention, resources: Mapping[str, Any]
+) -> Numbers:
+    """The test split, and the test images before backgrounds of their class and of any."""
+    same, rand = (
+        evaluate(
+            model,
+            read_table(variant_folder(source.data, variant)).select("test"),
+            **asdict(intervention),
+            **resources,
+        ).accuracy
+        for variant in ("mixed_same", "mixed_rand")
+    )
+    test = score_test(model, source, intervention, resources)
+    return test | {"mixed_same_accuracy": same, "mixed_rand_accuracy": rand, "bg_gap": same - rand}
+
+
+def score_imagenet9(
+    model: Classifier, source: Source, intervention: Intervention, resources: Mapping[str, Any]
+) -> Numbers:
+    """ImageNet's validation images, and every variant of ImageNet-9 that is there."""
+    if source.imagenet9 is None:
+        raise UsageError("imagenet9: expected the folder of ImageNet-9, got none; name it with --imagenet9")
+    table = read_table(source.data)
+    split = "test" if "test" in table.splits else "val"
+    plain = evaluate(model, table, split=split, **asdict(intervention), **resources)
+    found = evaluate_imagenet9(model, source.imagenet9, class_map=source.class_map, **asdict(intervention), **resources)
+    accuracies = {f"{name}_accuracy": each.accuracy for name, each in found.evaluations.items()}
+    return {"imagenet_accuracy": plain.accuracy, "num_samples": plain.num_samples, "bg_gap": found.bg_gap} | accuracies
+
+
+def given(data: Path | None, seed: int) -> Path:
+    """The folder named by the user, the same for every seed."""
+    if data is None:
+        raise UsageError("data: expected --data DIR for this benchmark, got none")
+    return data
+
+
+def drawn(data: Path | None, seed: int) -> Path:
+    """Generated scenes, others for each seed."""
+    return cached_scenes(ScenesConfig(seed=seed))
+
+
+GROUPS = {"worst_group_accuracy": "worst group", "average_accuracy": "average", "accuracy": "accuracy"}
+MASKS = {"foreground_iou": "foreground IoU", "mean_kept": "inside the mask"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A table to be."""
+
+    title: str
+    recipe: str
+    rows: tuple[Row, ...]
+    columns: Mapping[str, str] = field(default_factory=lambda: GROUPS | MASKS)
+    """number of the score -> heading"""
+    score: Score = score_test
+    data: Callable[[Path | None, int], Path] = given
+    select_by: SelectBy = "auto"
+    """what interventions are chosen by, on the validation split"""
+    families: bool = False
+    """whether each kind of intervention has a line of its own"""
+
+
+# Two settings for each method, tried on the validation split with the first seed.
+_RATES: tuple[Settings, ...] = ({"optimizer.lr_stage2": 1e-6}, {"optimizer.lr_stage2": 2e-5})
+_HEADS: tuple[Settings, ...] = ({"optimizer.lr_heads": 1e-2}, {"optimizer.lr_heads": 1e-3})
+SEVERAL_PARTS: Settings = {"model.centre_lean": 24.0, "optimizer.lr_prototypes": 3e-3}
+"""with these, prototypes of several parts settle on the object and not on what surrounds it; see docs/results.md"""
+_SHAPING = ("orthogonality", "equivariance", "foreground_presence", "background_presence", "total_variation", "entropy")
+_K4: Settings = {"model.num_parts": 4, **SEVERAL_PARTS}
+
+_BIRDS = (
+    *plain(tries=_RATES)[1:],
+    *(Row(slug="erm-frozen", name="plain, frozen backbone", method="erm", settings=FROZEN, tries=_HEADS),),
+    *robust("group_dro", "jtt", "masktune", "dfr", tries=_RATES),
+    *parts("pdiscoformer", 1, tries=_HEADS),
+    *with_settings(intervened(parts("pdiscoformer", 4)), SEVERAL_PARTS),
+    *masked("tokencut", "annotated", tries=_RATES),
+    *intervened(parts("ifam", 1, tries=_RATES)),
+    *with_settings(intervened(parts("ifam", 4, 8)), SEVERAL_PARTS),
+)
+
+
+def _ablation(slug: str, name: str, **settings: Any) -> Row:
+    changes = {key.replace("__", "."): value for key, value in settings.items()}
+    return Row(slug=slug, name=name, method="ifam", settings={**_K4, **changes})
+
+
+_ABLATION = (
+    _ablation("full", "full iFAM, K = 4"),
+    Row(slug="no-second-stage", name="no second stage", method="pdiscoformer", settings=_K4),
+    _ablation("soft-masks", "soft masks", model__soft_masks=True),
+    _ablation(
+        "no-shaping",
+        "K = 1 without shaping losses",
+        model__num_parts=1,
+        **{f"losses__{name}": 0.0 for name in _SHAPING},
+    ),
+    _ablation("no-stage1-classification", "no stage-1 classification", losses__stage1=0.0),
+    _ablation("frozen-stage2", "frozen stage 2", optimizer__lr_stage2=0.0),
+    *(_ablation(f"dropout-{p}", f"stage-2 part dropout {p}", model__stage2_part_dropout=p) for p in (0.5, 0.1, 0.0)),
+    _ablation("reassigned", "dropped parts fall to the next part", model__dropped_parts="reassigned"),
+    _ablation("joint-cut", "both stages together, gradient cut", optimizer__freeze_stage1=False),
+    _ablation(
+        "joint-exact",
+        "both stages together, exact gradient",
+        optimizer__freeze_stage1=False,
+        model__mask_gradient="exact",
+    ),
+)
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "waterbirds": Benchmark(
+        title="Waterbirds",
+        recipe="waterbirds",
+        rows=(
+            *masked("annotated", "tokencut"),
+            *plain(),
+            *on_resnet50((*plain()[1:], *robust("masktune", "group_dro"))),
+            *parts("pdiscoformer", 4, 8, 16),
+            *parts("ifam", 1, 4, 8),
+            *intervened(parts("ifam", 16)),
+        ),
+    ),
+    "cub": Benchmark(
+        title="CUB, and Waterbird200 (the same birds before other backgrounds)",
+        recipe="cub",
+        rows=(
+            *masked("annotated"),
+            *(
+                Row(
+                    slug=f"{row.slug}-frozen",
+                    name=f"{row.name}, frozen",
+                    method=row.method,
+                    settings={**row.settings, **FROZEN},
+                )
+                for row in masked("annotated")
+            ),
+            *plain(),
+            *parts("pdiscoformer", 4, 8, 16),
+            *parts("ifam", 1, 4, 8),
+            *intervened(parts("ifam", 16)),
+        ),
+        columns={
+            "accuracy": "CUB",
+            "waterbird200_accuracy": "Waterbird200",
+            "waterbird200_foreground_iou": "foreground IoU (Waterbird200)",
+            "keypoint_error": "keypoint error",
+            "part_nmi": "NMI",
+            "part_ari": "ARI",
+        },
+        score=score_cub,
+    ),
+    "metashift": Benchmark(
+        title="MetaShift cat/dog",
+        recipe="metashift",
+        rows=(
+            *plain(),
+            *on_resnet50((*plain()[1:], *robust("group_dro"))),
+            *parts("pdiscoformer", 2, 4, 8),
+            *masked("tokencut"),
+            *parts("ifam", 1, 2, 4),
+            *intervened(parts("ifam", 8)),
+        ),
+    ),
+    "siim_acr": Benchmark(
+        title="SIIM-ACR pneumothorax",
+        recipe="siim_acr",
+        rows=(
+            *plain(),
+            *on_resnet50((*plain()[1:], *robust("jtt"))),
+            *masked("annotated"),
+            *parts("pdiscoformer", 8),
+            *intervened(parts("ifam", 8)),
+        ),
+        columns={"worst_group_auc": "worst-group AUC", "auc": "AUC"} | MASKS,
+        select_by="worst_group_auc",
+    ),
+    "in9": Benchmark(
+        title="ImageNet-1K, and the Backgrounds Challenge (ImageNet-9)",
+        recipe="imagenet",
+        rows=(
+            *plain(),
+            *on_resnet50(plain()[1:]),
+            *parts("pdiscoformer", 1),
+            *intervened(parts("ifam", 1)),
+        ),
+        columns={
+            "imagenet_accuracy": "ImageNet-1K",
+            "original_accuracy": "original",
+            "mixed_same_accuracy": "mixed-same",
+            "mixed_rand_accuracy": "mixed-rand",
+            "bg_gap": "BG-GAP",
+        },
+        score=score_imagenet9,
+    ),
+    "birds-on-scenes": Benchmark(title="Birds on scenes", recipe="staged", rows=_BIRDS),
+    "ablation": Benchmark(title="Ablations of iFAM", recipe="staged", rows=_ABLATION),
+    "interventions": Benchmark(
+        title="Interventions on models with too many parts",
+        recipe="staged",
+        rows=with_settings((*parts("pdiscoformer", 8), *parts("ifam", 8)), SEVERAL_PARTS),
+        families=True,
+    ),
+    "scenes": Benchmark(
+        title="Generated scenes",
+        recipe="scenes",
+        rows=(*plain()[1:], *parts("pdiscoformer", 1), *intervened(parts("ifam", 1))),
+        columns=GROUPS | MASKS | {"bg_gap": "BG-GAP"},
+        score=score_scenes,
+        data=drawn,
+    ),
+}

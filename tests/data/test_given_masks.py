@@ -1,0 +1,54 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from generated import write_image, write_scenes
+
+from ifam.data.given_masks import give_masks
+from ifam.data.images import open_mask
+from ifam.data.module import ImageDataModule
+from ifam.data.read import read_table
+from ifam.data.table import ImageTable
+from ifam.errors import UsageError
+from ifam.preprocessing import Preprocessing
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ImageTable:
+    return read_table(write_scenes(tmp_path / "data"))
+
+
+def test_annotated_masks_move_with_the_images(table: ImageTable) -> None:
+    given = give_masks(table, "annotated", ("train", "val"))
+    assert all(sample.given_mask == sample.mask for sample in given.samples)
+    preprocessing = Preprocessing(image_size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    data = ImageDataModule(
+        given, preprocessing, augmentation="birds", batch_size=12, workers=0, seed=0, annotations=True
+    )
+    batch = next(iter(data.train_dataloader()))
+    assert batch.given_masks is not None
+    assert batch.given_masks.shape == (12, 32, 32)
+    assert batch.given_masks.equal(batch.masks)
+
+
+def test_files_of_a_folder_take_the_place_of_what_is_annotated(table: ImageTable, tmp_path: Path) -> None:
+    for sample in table.samples:
+        write_image((tmp_path / "found" / sample.name).with_suffix(".png"), np.full((48, 48), 255))
+    given = give_masks(table, str(tmp_path / "found"), ("train", "val", "test"))
+    assert {sample.given_mask for sample in given.samples}.isdisjoint(sample.mask for sample in given.samples)
+
+
+def test_of_a_box_the_pixels_whose_centre_it_holds() -> None:
+    mask = open_mask((2.0, 1.0, 3.4, 2.6), size=(8, 5))
+    expected = np.zeros((5, 8), dtype=bool)
+    expected[1:4, 2:5] = True  # x from 2 to 5.4, y from 1 to 3.6
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_an_image_without_a_mask_is_named(table: ImageTable, refuses: Any, tmp_path: Path) -> None:
+    with refuses("boxes", "got none for 16 of 16", table.select("train").samples[0].name, "tokencut"):
+        give_masks(table, "boxes", ("train", "val"))
+    with pytest.raises(UsageError, match="a folder of masks, got 'nowhere'"):
+        give_masks(table, "nowhere", ("train",))
+    assert give_masks(table, "tokencut", ("train",)) is table
