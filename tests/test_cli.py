@@ -38,7 +38,7 @@ FLAGS = {
     "evaluate": "--batch-size --class-map --device --json --precision --remove-parts --skip-unreadable --split "
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
-    "intervene": "--batch-size --device --json --precision --select-by --workers",
+    "intervene": "--batch-size --device --figure --json --precision --select-by --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "

@@ -27,7 +27,7 @@ PAPER = {
         "mask_coverage": 0.5,
         "tokencut_features": "tokens",
         "tokencut_threshold": 0.4,
-        "centre_lean": 12.0,
+        "centre_lean": None,
         "prototype_init": "random",
     },
     "losses": {

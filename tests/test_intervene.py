@@ -10,6 +10,7 @@ from generated import write_scenes
 from ifam import intervene as module
 from ifam.calibrate import calibrate
 from ifam.cli import main
+from ifam.config import SelectBy
 from ifam.console import print_study
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
@@ -65,24 +66,35 @@ def test_the_choice_is_of_validation_and_its_effect_of_test(model: IFAM, table: 
     [((), ()), ((2,), (2,)), ((0, 2), (0, 2)), ((0, 1, 2), (0, 1))],
     ids=["none", "one part", "two parts", "one part always remains"],
 )
+@pytest.mark.parametrize("select_by", ["auto", "worst_group_auc"])
 def test_parts_are_removed_as_long_as_it_helps(
-    helpful: tuple[int, ...], chosen: tuple[int, ...], model: IFAM, table: ImageTable, monkeypatch: pytest.MonkeyPatch
+    select_by: SelectBy,
+    helpful: tuple[int, ...],
+    chosen: tuple[int, ...],
+    model: IFAM,
+    table: ImageTable,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Scores made up: each helpful part adds, more so the first ones, every other part and every quantile costs."""
+    """Scores made up: each helpful part adds, more so the first ones, every other part and every quantile costs.
+
+    What is not selected by says the opposite.
+    """
 
     def score(intervention: Intervention) -> float:
         parts = sum(0.1 - 0.01 * p if p in helpful else -0.1 for p in intervention.remove_parts)
         return 0.5 + parts - (0 if intervention.token_quantile is None else 0.05)
 
-    def scripted(model: IFAM, table: ImageTable, wanted: Sequence[Intervention], **_: Any) -> list[Trial]:
-        trials = [
-            Trial(intervention=i, num_samples=8, accuracy=0.5, worst_group_accuracy=score(i), mean_kept=0.2)
-            for i in wanted
-        ]
-        return sorted(trials, key=lambda trial: trial.score(), reverse=True)
+    number, other = ("worst_group_accuracy", "worst_group_auc")[:: 1 if select_by == "auto" else -1]
+
+    def scripted(
+        model: IFAM, table: ImageTable, wanted: Sequence[Intervention], select_by: SelectBy = "auto", **_: Any
+    ) -> list[Trial]:
+        made_up: list[dict[str, Any]] = [{"intervention": i, number: score(i), other: -score(i)} for i in wanted]
+        trials = [Trial(num_samples=8, accuracy=0.5, mean_kept=0.2, **values) for values in made_up]
+        return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
 
     monkeypatch.setattr(module, "try_interventions", scripted)
-    study = intervene(model, table)
+    study = intervene(model, table, select_by=select_by)
     assert study.chosen == Intervention(remove_parts=chosen)
     tried = [trial.intervention for trial in study.trials]
     assert len(set(tried)) == len(tried), "nothing is tried twice"
@@ -97,7 +109,9 @@ def test_a_missing_split_is_said_before_the_work(model: IFAM, table: ImageTable)
 
 def test_the_command(model: IFAM, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(model, tmp_path / "run")
-    assert main(["intervene", str(tmp_path / "run"), str(data), "--json", str(tmp_path / "out.json")]) == 0
+    files = ["--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "parts.png")]
+    assert main(["intervene", str(tmp_path / "run"), str(data), *files]) == 0
+    assert (tmp_path / "parts.png").stat().st_size > 10_000
     found = json.loads((tmp_path / "out.json").read_text())
     assert set(found) == {"trials", "chosen", "chosen_by", "test_before", "test_after"}
     interval = found["test_after"]["worst_group_accuracy_interval"]

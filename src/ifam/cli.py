@@ -218,6 +218,7 @@ def _intervene(subparsers: Any) -> None:
         help="what is best on the validation split (default auto: worst-group accuracy, accuracy without groups)",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
+    command.add_argument("--figure", type=Path, metavar="FILE", help="a picture: each part, and the score without it")
     _resources(command)
 
 

@@ -13,6 +13,7 @@ from ifam.errors import DataError, UsageError
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
     from ifam.data.table import ImageTable
+    from ifam.intervene import Study
     from ifam.model.two_stage import IFAM
 
 FLAGS = {
@@ -225,19 +226,31 @@ def intervene(options: Namespace) -> None:
     from ifam.files import make_room, write_text
     from ifam.intervene import intervene as run
 
-    if options.json is not None:
-        make_room(options.json)
-    model = _load_with_parts(options.run_folder)
+    for path in (options.json, options.figure):
+        if path is not None:
+            make_room(path)
+    model, table = _load_with_parts(options.run_folder), read_data(options)
     study = run(
         model,
-        read_data(options),
+        table,
         select_by=options.select_by,
         **_resources(options),
         progress=show_progress("trying interventions"),
     )
     if options.json is not None:
         write_text(options.json, json.dumps(study.to_dict(), indent=1) + "\n")
+    if options.figure is not None:
+        _draw_parts(options, model, table, study)
     print_study(study)
+
+
+def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "Study") -> None:
+    from ifam.explanations.figures import picture_file
+    from ifam.explanations.part_gallery import gallery_figure, part_gallery
+
+    gallery = part_gallery(model, table, **_resources(options), progress=show_progress("looking at parts"))
+    with picture_file(options.figure) as temporary:
+        gallery_figure(gallery, model.num_parts, study.notes()).savefig(temporary)
 
 
 def predict(options: Namespace) -> None:

@@ -60,8 +60,9 @@ class ModelConfig:
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"
     """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
-    centre_lean: float = 12.0
-    """how far they lean there, in standard deviations of the logits; the rest of where they begin is random"""
+    centre_lean: float | None = None
+    """how far they lean there, in standard deviations of the logits; the rest of where they begin is random; None: 12
+    for one part, and 24 for several, of which any may win a token of the surroundings by chance"""
     masks: str = "annotated"
     """of early_mask and late_mask: annotated, boxes, tokencut, or a folder of mask files named as the images"""
     tokencut_features: TokenCutFeatures = "tokens"
@@ -86,7 +87,7 @@ class ModelConfig:
             value = getattr(self, name)
             _between(f"model.{name}", 0 if value is None else value, 0, 0.999)
         _positive("model.temperature", self.temperature)
-        _positive("model.centre_lean", self.centre_lean)
+        _positive("model.centre_lean", 1 if self.centre_lean is None else self.centre_lean)
 
 
 @dataclass(frozen=True, kw_only=True)

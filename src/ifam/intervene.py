@@ -21,6 +21,18 @@ class Study:
     test_before: Trial
     test_after: Trial
 
+    def notes(self) -> dict[int, str]:
+        """For each part that was left out alone, what the validation split scores without it."""
+        scores = {trial.intervention: getattr(trial, self.chosen_by) for trial in self.trials}
+        before = scores[Intervention()]
+        what = self.chosen_by.replace("_", " ").replace(" accuracy", "")
+        return {
+            trial.intervention.remove_parts[0]: f"without it {what} {scores[trial.intervention]:.3f} "
+            f"({scores[trial.intervention] - before:+.3f}){', removed' if trial.intervention.remove_parts[0] in self.chosen.remove_parts else ''}"
+            for trial in self.trials
+            if len(trial.intervention.remove_parts) == 1 and trial.intervention.token_quantile is None
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)

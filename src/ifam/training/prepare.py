@@ -87,4 +87,5 @@ def initialise_prototypes(model: Classifier, table: ImageTable, config: Training
             tokens.append(model.stage1.split(encoded, model.preprocessing.image_size)[1])
     if not tokens:
         raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
-    model.prototypes.copy_(lean_to_centre(model.prototypes, torch.cat(tokens), config.model.centre_lean))
+    lean = config.model.centre_lean or (12.0 if model.num_parts == 1 else 24.0)
+    model.prototypes.copy_(lean_to_centre(model.prototypes, torch.cat(tokens), lean))

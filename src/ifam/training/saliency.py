@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 
 
@@ -16,7 +17,9 @@ def saliency(model: PlainClassifier, images: Tensor, labels: Tensor) -> Tensor:
     backbone = model.classifier.backbone
     captured: list[Tensor] = []
 
-    def capture(module: object, inputs: object, output: Tensor) -> Tensor:
+    def capture(module: object, inputs: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise UsageError("masktune: expected a network with one last feature map, got one that passes on several")
         captured.append(output.detach().requires_grad_())
         return captured[-1]
 
