@@ -12,7 +12,7 @@ from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.errors import DataError, UsageError
 from ifam.evaluate import evaluate
-from ifam.interventions import CRITERIA, Intervention, possible, try_interventions
+from ifam.interventions import CRITERIA, Intervention, choose, possible, try_interventions
 from ifam.model.two_stage import IFAM
 
 
@@ -147,3 +147,17 @@ def test_what_cannot_be_tried(model: IFAM, table: ImageTable) -> None:
         try_interventions(model, table, [Intervention(remove_parts=(7,))])
     with pytest.raises(DataError, match="val split"):
         try_interventions(model, table.select("test"))
+
+
+def test_only_what_surely_beats_none_is_chosen(model: IFAM, table: ImageTable) -> None:
+    trials = try_interventions(model, table, split="train")
+    none = next(trial for trial in trials if trial.intervention == Intervention())
+    assert none.beats_none == 0.5, "ties with itself"
+    assert all(trial.beats_none is not None for trial in trials)
+    lucky = replace(trials[0], intervention=Intervention(remove_parts=(0,)), beats_none=0.8)
+    sure = replace(trials[0], intervention=Intervention(remove_parts=(1,)), beats_none=0.97)
+    assert choose([lucky, none]) == none
+    assert choose([lucky, sure, none]) == sure
+    assert choose([replace(lucky, beats_none=None), none]).intervention == Intervention(remove_parts=(0,))
+    alone = try_interventions(model, table, [Intervention(remove_parts=(0,))])
+    assert [trial.beats_none for trial in alone] == [None]

@@ -104,14 +104,20 @@ def _warn_of_few(num_samples: int, groups: "Mapping[str, GroupResult]") -> None:
 
 def print_study(study: "Study") -> None:
     """What was tried on the validation split, best first, and what the choice does on the test split."""
+    from ifam.interventions import CONFIDENCE, Intervention
+
     by_auc = study.chosen_by.endswith("auc")
     names = ("worst_group_auc", "auc") if by_auc else ("worst_group_accuracy", "accuracy")
     columns = ("intervention", *(_COLUMNS[name] for name in names), "inside the mask")
     print_comparison(
         f"tried on {_images(study.trials[0].num_samples, 'validation')}, best {_COLUMNS[study.chosen_by]} first",
-        columns,
-        [_trial_cells(trial, names) for trial in study.trials],
+        (*columns, "beats none"),
+        [(*_trial_cells(trial, names), _share(trial.beats_none)) for trial in study.trials],
     )
+    if study.chosen == Intervention() and study.trials[0].intervention != Intervention():
+        print(
+            f"none surely beats no intervention (in {CONFIDENCE:.0%} of resamples of these images), so none is chosen"
+        )
     rows = (
         [study.test_before] if study.chosen == study.test_before.intervention else [study.test_before, study.test_after]
     )
@@ -132,6 +138,10 @@ _COLUMNS = {
     "worst_group_auc": "worst-group AUC",
     "auc": "AUC",
 }
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _trial_cells(trial: "Trial", names: "Sequence[str]") -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ifam.config import MethodName, TrainingConfig
 from ifam.console import print_comparison, show_progress
 from ifam.errors import UsageError
 from ifam.files import write_text
-from ifam.interventions import Intervention, try_interventions
+from ifam.interventions import Intervention, choose, try_interventions
 from ifam.recipes import scenes
 from ifam.scenes.creatures import BEST_BY_ANIMAL
 from ifam.scenes.dataset import ScenesConfig, cached_scenes, variant_folder
@@ -114,7 +114,7 @@ def _choose(model: "Classifier", table: "ImageTable") -> Intervention:
 
     assert isinstance(model, IFAM)
     progress = show_progress("trying interventions")
-    return try_interventions(model, table, precision="auto", progress=progress)[0].intervention
+    return choose(try_interventions(model, table, precision="auto", progress=progress)).intervention
 
 
 def _measure(name: str, model: "Classifier", root: Path, intervention: Intervention | None = None) -> Row:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ifam.config import SelectBy
 from ifam.data.table import ImageTable
-from ifam.interventions import Intervention, Trial, possible, require_criterion, try_interventions
+from ifam.interventions import Intervention, Trial, choose, possible, require_criterion, try_interventions
 from ifam.model.two_stage import IFAM
 
 
@@ -26,12 +26,13 @@ class Study:
         scores = {trial.intervention: getattr(trial, self.chosen_by) for trial in self.trials}
         before = scores[Intervention()]
         what = self.chosen_by.replace("_", " ").replace(" accuracy", "")
-        return {
-            trial.intervention.remove_parts[0]: f"without it {what} {scores[trial.intervention]:.3f} "
-            f"({scores[trial.intervention] - before:+.3f}){', removed' if trial.intervention.remove_parts[0] in self.chosen.remove_parts else ''}"
-            for trial in self.trials
-            if len(trial.intervention.remove_parts) == 1 and trial.intervention.token_quantile is None
-        }
+        notes = {}
+        for intervention, score in scores.items():
+            if len(intervention.remove_parts) == 1 and intervention.token_quantile is None:
+                (part,) = intervention.remove_parts
+                removed = ", removed" if part in self.chosen.remove_parts else ""
+                notes[part] = f"without it {what}\n{score:.3f} ({score - before:+.3f}){removed}"
+        return notes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -40,6 +41,8 @@ class Study:
 
 def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", **resources: Any) -> Study:
     """Leave out each part, remove unsure tokens, both, and remove parts greedily; choose on validation, report on test.
+
+    What is best there is chosen if it surely beats no intervention, see `ifam.interventions.choose`.
 
     ``select_by``: what is best, one of `ifam.interventions.CRITERIA`. ``resources``: batch_size, workers, device,
     precision and progress of `try_interventions`.
@@ -53,7 +56,7 @@ def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", *
     trials = try_interventions(model, table, possible(model), select_by=select_by, **resources)
     trials += _greedy(model, table, trials, select_by, resources)
     trials = sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
-    chosen = trials[0].intervention
+    chosen = choose(trials).intervention
     both = try_interventions(
         model, table, [Intervention(), chosen], split="test", select_by=select_by, intervals=True, **resources
     )
@@ -73,24 +76,25 @@ def _greedy(
     model: IFAM, table: ImageTable, trials: Sequence[Trial], select_by: SelectBy, resources: dict[str, Any]
 ) -> list[Trial]:
     """Remove one more part as long as the score rises and a part remains; then unsure tokens of those left."""
+
+    def beside_none(interventions: list[Intervention]) -> list[Trial]:
+        tried = try_interventions(model, table, [Intervention(), *interventions], select_by=select_by, **resources)
+        return [trial for trial in tried if trial.intervention != Intervention()]
+
     parts_only = [trial for trial in trials if trial.intervention.token_quantile is None]
     best, found = parts_only[0], []
     while best.intervention.remove_parts and len(best.intervention.remove_parts) < model.num_parts - 1:
         removed = best.intervention.remove_parts
         left = [part for part in range(model.num_parts) if part not in removed]
         further = [Intervention(remove_parts=tuple(sorted((*removed, part)))) for part in left]
-        step = try_interventions(model, table, further, select_by=select_by, **resources)
+        step = beside_none(further)
         found += step
         if step[0].score(select_by) <= best.score(select_by):
             break
         best = step[0]
     removed = best.intervention.remove_parts
     if len(removed) > 1 and model.token_thresholds:
-        found += try_interventions(
-            model,
-            table,
-            [Intervention(remove_parts=removed, token_quantile=quantile) for quantile in model.token_thresholds],
-            select_by=select_by,
-            **resources,
+        found += beside_none(
+            [Intervention(remove_parts=removed, token_quantile=quantile) for quantile in model.token_thresholds]
         )
     return found

@@ -13,13 +13,15 @@ from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.metrics.accumulate import Accumulator
-from ifam.metrics.bootstrap import Interval
+from ifam.metrics.bootstrap import Interval, paired_win_shares
 from ifam.model.two_stage import IFAM
 from ifam.score import GroupResult, accuracy_intervals, auc_intervals, record_classes, summarise
 
 CRITERIA = tuple(name for name in get_args(SelectBy) if name != "last")
 """what interventions can be ranked by; auto: worst-group accuracy where groups are known, accuracy otherwise"""
 _AUCS = ("auc", "worst_group_auc")
+CONFIDENCE = 0.95
+"""share of resamples in which an intervention has to beat none to be chosen"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class Trial:
     accuracy_interval: Interval | None = None
     """95 %, over another sample of images of this split"""
     worst_group_accuracy_interval: Interval | None = None
+    beats_none: float | None = None
+    """share of resamples of the images in which it scores higher than no intervention on the same ones, ties half; None
+    where that was not tried beside it, or where an AUC is the criterion"""
     auc_interval: Interval | None = None
     worst_group_auc_interval: Interval | None = None
 
@@ -135,9 +140,38 @@ def try_interventions(
         _trial(intervention, seen, table.group_names, model.num_classes)
         for intervention, seen in zip(chosen, records, strict=True)
     ]
+    trials = _compared(trials, records, select_by)
     if intervals:
         trials = [_with_intervals(trial, seen, select_by) for trial, seen in zip(trials, records, strict=True)]
     return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
+
+
+def choose(trials: Sequence[Trial], confidence: float = CONFIDENCE) -> Trial:
+    """The best of the trials, best first, that surely beats no intervention; no intervention itself if none does.
+
+    The best of many trials is high by chance. So one is taken only if it scores higher in ``confidence`` of the
+    resamples of its images, or where that is not known.
+    """
+    return next(
+        trial
+        for trial in trials
+        if trial.intervention == Intervention() or trial.beats_none is None or trial.beats_none >= confidence
+    )
+
+
+def _compared(trials: Sequence[Trial], records: Sequence[Accumulator], select_by: SelectBy) -> list[Trial]:
+    """With ``beats_none``."""
+    by_intervention = {trial.intervention: seen for trial, seen in zip(trials, records, strict=True)}
+    none = by_intervention.get(Intervention())
+    criterion = trials[0].criterion(select_by)
+    if none is None or criterion in _AUCS:
+        return list(trials)
+    groups = none["group"] if criterion == "worst_group_accuracy" else torch.zeros_like(none["group"])
+    known = groups >= 0
+    correct = torch.stack([seen["prediction"] == seen["label"] for seen in records], dim=1)
+    baseline = none["prediction"] == none["label"]
+    shares = paired_win_shares(correct[known], baseline[known], groups[known], seed=0)
+    return [replace(trial, beats_none=share) for trial, share in zip(trials, shares.tolist(), strict=True)]
 
 
 def require_criterion(select_by: SelectBy, table: ImageTable, split: str, *, num_classes: int) -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
@@ -10,6 +11,7 @@ from ifam.metrics import (
     binary_auc,
     bootstrap_interval,
     group_accuracy,
+    paired_win_shares,
     worst_group_accuracy,
     worst_group_accuracy_interval,
     worst_group_auc,
@@ -169,3 +171,27 @@ def test_arguments_that_cannot_be() -> None:
         accuracy_interval(values, seed=0, level=95)
     with pytest.raises(UsageError, match="groups: expected"):
         worst_group_accuracy_interval(values, torch.tensor([0, 1, 2]), 2, seed=0)
+
+
+def test_paired_wins_against_a_plain_loop() -> None:
+    torch.manual_seed(0)
+    correct, baseline, groups = torch.rand(40, 3) < 0.7, torch.rand(40) < 0.6, torch.randint(0, 3, (40,))
+    shares = paired_win_shares(correct, baseline, groups, seed=5, repeats=300, chunk=70)
+    random = np.random.default_rng(1)
+    wins = np.zeros(3)
+    for _ in range(3000):  # other draws, so that only the distribution can agree
+        members = [np.flatnonzero(groups.numpy() == g) for g in range(3)]
+        rows = np.concatenate([random.choice(each, len(each)) for each in members])
+        worst = [
+            min(float(hits[rows][groups.numpy()[rows] == g].mean()) for g in range(3))
+            for hits in (baseline.numpy(), *correct.numpy().T)
+        ]
+        wins += [1.0 if each > worst[0] + 1e-9 else 0.5 if abs(each - worst[0]) < 1e-9 else 0.0 for each in worst[1:]]
+    np.testing.assert_allclose(shares.numpy(), wins / 3000, atol=0.07)
+
+
+def test_paired_wins_of_the_same_predictor_are_ties_and_of_a_better_one_sure() -> None:
+    baseline, groups = torch.arange(60) % 3 > 0, torch.arange(60) % 2
+    everything = torch.ones(60, dtype=torch.bool)
+    shares = paired_win_shares(torch.stack([baseline, everything, ~everything], 1), baseline, groups, seed=0)
+    assert shares.tolist() == [0.5, 1.0, 0.0]

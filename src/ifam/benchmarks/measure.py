@@ -13,7 +13,7 @@ from ifam.data.read import read_table
 from ifam.device import pick_device
 from ifam.files import write_text
 from ifam.intervene import intervene
-from ifam.interventions import Intervention
+from ifam.interventions import CONFIDENCE, Intervention
 from ifam.model.two_stage import IFAM
 from ifam.storage import load
 from ifam.training.folder import FIRST, LAST, RESULT, check_same_data, check_same_settings, describe_data
@@ -72,7 +72,7 @@ def measure(
     def line(slug: str, name: str, kind: str | None) -> Line:
         runs = []
         for seed, source in sources.items():
-            choice = None if kind is None else choose(benchmark, folders[seed], source, config)[kind]
+            choice = None if kind is None else chosen(benchmark, folders[seed], source, config)[kind]
             score = scored(benchmark, folders[seed], source, choice, config)
             runs.append(
                 Run(
@@ -130,8 +130,8 @@ def scored(
 FAMILIES = {"leave-one-out": "one part left out", "tokens": "unsure tokens removed", "both": "both", "any": "all kinds"}
 
 
-def choose(benchmark: Benchmark, folder: Path, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
-    """The intervention of each family that is best on the validation split."""
+def chosen(benchmark: Benchmark, folder: Path, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
+    """Of each family, the intervention that `ifam.interventions.choose` takes on the validation split."""
 
     def work() -> dict[str, Any]:
         model = load(folder)
@@ -146,8 +146,9 @@ def choose(benchmark: Benchmark, folder: Path, source: Source, config: TrainingC
             remove_parts=tuple(trial["intervention"]["remove_parts"]),
             token_quantile=trial["intervention"]["token_quantile"],
         )
-        for family in families_of(found):
-            best.setdefault(family, found)
+        if found == Intervention() or trial["beats_none"] is None or trial["beats_none"] >= CONFIDENCE:
+            for family in families_of(found):
+                best.setdefault(family, found)
     return best
 
 

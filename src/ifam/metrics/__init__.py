@@ -12,6 +12,7 @@ from ifam.metrics.bootstrap import (
     accuracy_interval,
     auc_interval,
     bootstrap_interval,
+    paired_win_shares,
     worst_group_accuracy_interval,
     worst_group_auc_interval,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "mask_intersection_union",
     "mean_image_iou",
     "normalized_mutual_information",
+    "paired_win_shares",
     "part_centroids",
     "part_labels_at",
     "pooled_iou",

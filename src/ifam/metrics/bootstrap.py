@@ -143,3 +143,34 @@ def worst_group_auc_interval(
 
 def _mean(values: Tensor) -> float | None:
     return float(values.double().mean()) if len(values) else None
+
+
+def paired_win_shares(
+    correct: Tensor, baseline: Tensor, groups: Tensor, *, seed: int, repeats: int = 1000, chunk: int = 100
+) -> Tensor:
+    """How surely each of T predictors beats another on its worst group: (T,) float64 shares of resamples, ties half.
+
+    Each resample draws images within groups, the same ones for all predictors: what images have in common cancels out.
+    ``correct`` (N, T) bool; ``baseline`` (N,) bool, the other's; ``groups`` (N,) int from 0, all 0 for plain accuracy.
+
+    >>> better, worse = torch.arange(50) < 40, torch.arange(50) < 25
+    >>> paired_win_shares(torch.stack([better, worse], 1), worse, torch.zeros(50, dtype=torch.int64), seed=0)
+    tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
+    check_groups(groups, baseline.shape, int(groups.max()) + 1 if len(groups) else 0)
+    hits = torch.cat([baseline[:, None], correct], dim=1).double().cpu()
+    strata = [(groups.cpu() == value).nonzero()[:, 0] for value in torch.unique(groups)]
+    generator = torch.Generator().manual_seed(seed)
+    wins = torch.zeros(correct.shape[1], dtype=torch.float64)
+    for start in range(0, repeats, chunk):
+        count = min(chunk, repeats - start)
+        worst = torch.full((count, hits.shape[1]), torch.inf, dtype=torch.float64)
+        for rows in strata:
+            drawn = torch.randint(len(rows), (count, len(rows)), generator=generator)
+            times = torch.zeros(count, len(rows), dtype=torch.float64)
+            times.scatter_add_(1, drawn, torch.ones_like(times))
+            worst = torch.minimum(worst, times @ hits[rows] / len(rows))
+        # accuracies are multiples of 1 / n, so that anything smaller is rounding
+        lead = worst[:, 1:] - worst[:, :1]
+        wins += (lead > 1e-9).double().sum(0) + 0.5 * (lead.abs() <= 1e-9).double().sum(0)
+    return wins / repeats
