@@ -35,7 +35,7 @@ FLAGS = {
     "doctor": "",
     "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --masks "
     "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --workers",
-    "evaluate": "--batch-size --class-map --device --json --precision --remove-parts --skip-unreadable --split "
+    "evaluate": "--batch-size --class-map --device --json --masks --precision --remove-parts --skip-unreadable --split "
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
     "intervene": "--batch-size --device --figure --json --precision --select-by --workers",

@@ -175,6 +175,9 @@ def _evaluate(subparsers: Any) -> None:
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
     _interventions(command)
     command.add_argument(
+        "--masks", metavar="SOURCE", help="of an early or late masking run: another source than in its training"
+    )
+    command.add_argument(
         "--temperature-split",
         choices=("train", "val", "test"),
         help="fit a temperature on this split, and report the calibration error with it",

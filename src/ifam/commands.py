@@ -192,6 +192,7 @@ def evaluate(options: Namespace) -> None:
         split=options.split,
         remove_parts=options.remove_parts,
         token_quantile=options.token_quantile,
+        masks=options.masks,
         class_map=None if options.class_map is None else read_in9_mapping(options.class_map),
         temperature_split=options.temperature_split,
         **_resources(options),
