@@ -45,6 +45,8 @@ def test_tubes_make_groups(chests):
         "pneumothorax/tube": 1,
     }
     assert table.samples[3].group is None
+    # the published split: what has a tube label is for test
+    assert [sample.split for sample in table.samples] == ["test", "test", "test", "train"]
 
 
 def test_lists_make_splits(chests):

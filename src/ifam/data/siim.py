@@ -43,8 +43,8 @@ def read_siim(root: Path) -> ImageTable:
     An image is positive where its mask has a pixel; several annotations are united, and a negative has an empty mask. A
     mask of ``masks/`` goes before the code. (The masks that the published ``prepare_siim_acr.py`` writes lie
     mirrored at the diagonal, so they have another folder name here.) ``tubes.csv`` makes groups, disease × tube; images
-    without a line have no group. Where there are lists of splits, images in none of them are left out. (Published: test
-    is what has a tube label, train the rest.)
+    without a line have no group. Where there are lists of splits, images in none of them are left out. Where there are
+    none, the split is the published one: test is what has a line in ``tubes.csv``, train the rest.
     """
     files = {path.stem: path for path in reversed(list(images_below(root))) if path.suffix.lower() == DICOM_SUFFIX}
     pictures = {path.stem: path for path in images_below(root / "masks")}
@@ -59,7 +59,8 @@ def read_siim(root: Path) -> ImageTable:
             f"{root}: expected a DICOM file for every image of {_CODES} and masks, got none for {len(absent)} of "
             f"{len(masks)}, the first is {absent[0]}; add the files or take the rows out"
         )
-    tubes, splits = _tubes(root / _TUBES), _splits(root, labels)
+    tubes = _tubes(root / _TUBES)
+    splits = _splits(root, labels) or _published_split(labels, tubes)
     samples = tuple(
         Sample(
             path=files[image],
@@ -104,6 +105,12 @@ def _tubes(path: Path) -> dict[str, bool]:
             raise DataError(f"{path}, row {number}: expected a tube of 0 or 1, got {row['tube']!r}")
         tubes[row["image_id"]] = _TUBE[value]
     return tubes
+
+
+def _published_split(labels: dict[str, bool], tubes: dict[str, bool]) -> dict[str, str]:
+    """None where every image has a tube label, or none has."""
+    split = {image: "test" if image in tubes else "train" for image in labels}
+    return split if len(set(split.values())) == 2 else {}
 
 
 def _splits(root: Path, labels: dict[str, bool]) -> dict[str, str]:
