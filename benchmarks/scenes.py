@@ -59,7 +59,7 @@ def main() -> None:
         if not (folder / NUMBERS).exists():
             run_demo(folder, seed=seed)
         results.append(json.loads((folder / NUMBERS).read_text()))
-    summary = [_over_seeds([Row(**result["rows"][number]) for result in results]) for number in range(len(METHODS) + 1)]
+    summary = [_over_seeds([Row(**result["rows"][number]) for result in results]) for number in range(len(METHODS))]
     for row in summary:
         print(row, flush=True)
     protocol.save(
