@@ -132,7 +132,7 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("nothing to resume", [*TRAIN, "--resume"], 2, ["new", "--resume", "found none"]),
     ("recipe to resume", [*TRAIN, "--resume", "--recipe", "paper"], 2, ["new", "--resume", "found none"]),
     ("a run in a file", [*TRAIN, "--out", "file/run"], 2, ["file", "folder"]),
-    ("a second run", [*TRAIN, "--out", "run"], 2, ["run", "holds a run", "--resume"]),
+    ("a second run", [*TRAIN, "--out", "run"], 2, ["run", "holds a model", "delete it"]),
     ("no model", ["evaluate", "none", "scenes"], 1, ["none", "model.json", "found none"]),
     ("truncated weights", ["evaluate", "truncated", "scenes"], 1, ["truncated/model.safetensors", "damaged"]),
     ("another architecture", ["evaluate", "other", "scenes"], 1, ["another architecture", "prototypes"]),

@@ -273,7 +273,13 @@ def _benchmark(subparsers: Any) -> None:
         "--runs", type=Path, metavar="DIR", help="folder of the runs; complete ones are taken (default benchmark-NAME)"
     )
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
-    command.add_argument("--methods", nargs="+", default=[], metavar="ROW", help="rows of the table (default: all)")
+    command.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="rows of the table (default: all)",
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="default NAME.json in the folder of the runs")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="default NAME.md in the folder of the runs")
     command.add_argument("--recipe", choices=list(RECIPES), help="to start from (default: the benchmark's)")

@@ -72,12 +72,11 @@ def _scenes() -> Path:
 def read_data(options: Namespace) -> "ImageTable":
     """DATA; where it came without splits and RUN was trained on it, with those that RUN made."""
     from ifam.data.read import read_table
-    from ifam.storage import SPLITS
+    from ifam.storage import known_splits
 
-    table, path = read_table(data_path(options)), Path(options.run_folder) / SPLITS
-    if not path.is_file():
+    table, splits = read_table(data_path(options)), known_splits(options.run_folder)
+    if not splits:
         return table
-    splits = json.loads(path.read_text(encoding="utf-8"))
     known = table.with_known_splits(splits)
     new = sum(sample.split is None and sample.name not in splits for sample in table.samples)
     gone = len(splits.keys() - {sample.name for sample in table.samples})
@@ -308,7 +307,7 @@ def benchmark(options: Namespace) -> None:
         options.data,
         Options(
             runs=runs,
-            seeds=options.seeds,
+            seeds=list(dict.fromkeys(options.seeds)),
             methods=options.methods,
             recipe=options.recipe,
             epochs=options.epochs,
@@ -335,6 +334,8 @@ def _as_typed(options: Namespace) -> str:
         if getattr(options, flag) is not None:
             words.append(f"--{flag.replace('_', '-')} {getattr(options, flag)}")
     words += [f"--set {setting}" for setting in options.set]
+    if options.methods:
+        words += ["--methods", *options.methods]
     return " ".join((*words, "--seeds", *map(str, options.seeds)))
 
 

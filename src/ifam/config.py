@@ -141,7 +141,8 @@ class RobustnessConfig:
     upweight: float = 20.0
     """jtt: how much more often an image that the first run gets wrong is drawn (λ of Liu et al.)"""
     first_epochs: int | None = None
-    """jtt: epochs of the first run; None: as many as of the second"""
+    """jtt: epochs of the first run, short of fitting its training images; None: a fifth of the second's, as published
+    on Waterbirds"""
     tuning_epochs: int | None = None
     """masktune, dfr: epochs of the run that follows; None: 1 for masktune, as published, 20 for dfr"""
 
@@ -182,6 +183,8 @@ class TrainingConfig:
         _one_of("select_by", self.select_by, SelectBy)
         _at_least("workers", self.workers, 0)
         _at_least("seed", self.seed, 0)
+        if self.model.masks != "annotated" and self.method not in ("early_mask", "late_mask"):
+            raise UsageError(f"model.masks: expected the method early_mask or late_mask beside it, got {self.method}")
         if self.ema is not None:
             _between("ema", self.ema, 0, 0.999999)
 

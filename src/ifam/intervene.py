@@ -53,9 +53,7 @@ def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", *
     """
     for split in ("val", "test"):  # refused before the work
         require_criterion(select_by, table, split, num_classes=model.num_classes)
-    trials = try_interventions(model, table, possible(model), select_by=select_by, **resources)
-    trials += _greedy(model, table, trials, select_by, resources)
-    trials = sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
+    trials = trials_on_validation(model, table, select_by=select_by, **resources)
     chosen = choose(trials).intervention
     both = try_interventions(
         model, table, [Intervention(), chosen], split="test", select_by=select_by, intervals=True, **resources
@@ -70,6 +68,15 @@ def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", *
         test_before=before,
         test_after=after,
     )
+
+
+def trials_on_validation(
+    model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", **resources: Any
+) -> list[Trial]:
+    """Every single intervention, and parts removed greedily, on the validation split, best first; see `intervene`."""
+    trials = try_interventions(model, table, possible(model), select_by=select_by, **resources)
+    trials += _greedy(model, table, trials, select_by, resources)
+    return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
 
 
 def _greedy(

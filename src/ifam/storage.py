@@ -56,6 +56,13 @@ def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
     return model.eval()
 
 
+def known_splits(folder: str | Path) -> dict[str, str]:
+    """The splits that a run made of data without them, by image name; empty where it made none."""
+    path = Path(folder) / SPLITS
+    splits: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return splits
+
+
 def describe_model(model: Classifier) -> dict[str, Any]:
     """All but the weights, as plain values."""
     description: dict[str, Any] = {

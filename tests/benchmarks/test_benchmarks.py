@@ -4,8 +4,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
-from generated import write_scenes
+from generated import write_image, write_scenes
+from layouts import write_imagenet9
 
 from ifam import benchmarks
 from ifam.benchmarks import measure as measuring
@@ -13,10 +15,10 @@ from ifam.benchmarks.measure import families_of, take_or_train
 from ifam.benchmarks.paper import PAPER
 from ifam.benchmarks.rows import Row
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of, run_benchmark
-from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source, score_cub, score_imagenet9
+from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source
 from ifam.cli import main
 from ifam.config import TrainingConfig
-from ifam.errors import UsageError
+from ifam.errors import DataError, UsageError
 from ifam.interventions import Intervention
 
 TINY = {
@@ -134,7 +136,7 @@ def test_interrupted_and_resumed(data: Path, tmp_path: Path, monkeypatch: pytest
         return train(*arguments, **options)
 
     monkeypatch.setattr(measuring, "train", stop_in_the_second)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         bench("ablation", data, tmp_path / "resumed", methods=["full", "no-second-stage"], seeds=(0,))
     partial = json.loads((tmp_path / "resumed/out.json").read_text())
     assert [line["slug"] for line in partial["lines"]] == ["full"], "what was measured is not lost"
@@ -177,10 +179,41 @@ def test_what_is_refused_before_any_work(data: Path, tmp_path: Path, refuses_lin
             "cub", None, Options(runs=tmp_path), json_path=tmp_path / "a", markdown_path=tmp_path / "b", command=""
         )
     with refuses_line("--imagenet9"):
-        score_imagenet9(None, Source(data=data), Intervention(), {})  # type: ignore[arg-type]
+        bench("in9", data, tmp_path, methods=["erm"])
+    with refuses_line("variants of ImageNet-9", error=DataError):
+        bench("in9", data, tmp_path, methods=["erm"], imagenet9=data)
     with refuses_line("Waterbirds", "inside CUB_200_2011"):
-        score_cub(None, Source(data=data), Intervention(), {})  # type: ignore[arg-type]
+        bench("cub", data, tmp_path, methods=["erm"])
+    with refuses_line("path that does not exist", error=DataError):
+        bench("ablation", tmp_path / "nowhere", tmp_path)
+    with refuses_line("model.num_parts", "full sets"):
+        bench("ablation", data, tmp_path, changes=TINY | {"model.num_parts": 2})
+    with refuses_line("seed"):
+        bench("ablation", data, tmp_path, seeds=(0, -1))
+    with refuses_line("two files"):
+        run_benchmark(
+            "ablation", data, Options(runs=tmp_path), json_path=tmp_path / "a", markdown_path=tmp_path / "a", command=""
+        )
     assert not (tmp_path / "runs").exists()
+
+
+def test_data_without_splits_is_scored_on_what_the_run_held_out(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for i in range(20):
+            write_image(tmp_path / f"data/{name}/{i}.png", np.full((48, 48, 3), 60 + 9 * i))
+    found = bench("interventions", tmp_path / "data", tmp_path, methods=["ifam-8"], seeds=(0,))
+    run = tmp_path / "runs/ifam-8/setting0-seed0"
+    splits = list(json.loads((run / "splits.json").read_text()).values())
+    assert {line["runs"][0]["score"]["num_samples"] for line in found["lines"]} == {splits.count("test")}
+    trials = json.loads((run / "interventions.json").read_text())["auto"]["found"]["trials"]
+    assert {trial["num_samples"] for trial in trials} == {splits.count("val")}
+
+
+def test_other_data_beside_the_first_is_scored_anew(tmp_path: Path) -> None:
+    for folder, images in (("a", 1), ("b", 2)):
+        write_imagenet9(tmp_path / folder, {"original": images, "mixed_same": images, "mixed_rand": images})
+    first, second = (Source(data=tmp_path / "a/original", imagenet9=tmp_path / folder) for folder in "ab")
+    assert len({first.digest(), second.digest(), replace(first, imagenet9=None).digest()}) == 3
 
 
 def test_rows_by_slug_in_the_order_of_the_table() -> None:
@@ -204,6 +237,7 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "# Ablations of iFAM" in printed
     found = json.loads((tmp_path / "runs/ablation.json").read_text())
     assert found["command"] == (
-        "ifam benchmark ablation --data DATA --backbone test_vit --epochs 2 --set model.pretrained=false --seeds 0"
+        "ifam benchmark ablation --data DATA --backbone test_vit --epochs 2 --set model.pretrained=false "
+        "--methods full --seeds 0"
     )
     assert main(["benchmark", "ablatoin"]) == 2

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -87,7 +88,8 @@ def test_jtt_draws_what_the_first_run_got_wrong_more_often(table: ImageTable) ->
     first = PlainClassifier("test_vit", 2, pretrained=False, class_names=list(table.class_names), image_size=48)
     with torch.no_grad():
         first.classifier.head.weight.zero_()  # ties: always class 0
-    method.follow(first.eval(), table)
+    gulls = sum(sample.label == 1 for sample in table.select("train").samples)
+    assert f"{gulls} of 10 training images wrong" in method.follow(first.eval(), table)
     assert method.draw_weights(table) == [7.0 if s.label == 1 else 1.0 for s in table.select("train").samples]
 
 
@@ -123,24 +125,52 @@ def test_masktune_goes_on_from_the_first_run(table: ImageTable, tmp_path: Path) 
 
 
 def test_what_stands_out_is_two_deviations_above_the_mean() -> None:
-    maps = torch.zeros(2, 10, 10)
-    maps[0, 2, 3] = 1
-    maps[1] = torch.rand(10, 10)  # uniform: nothing lies that far out
+    maps = torch.rand(3, 10, 10)  # uniform: nothing lies that far out
+    maps[0, 2, 3] = 5
+    maps[2] = 0
     assert stands_out(maps)[0].nonzero().tolist() == [[2, 3]]
-    assert not stands_out(maps)[1].any()
+    assert not stands_out(maps)[1:].any()
+    # zeros, which a map has where nothing speaks for the class, count neither for the mean nor for the deviation
+    maps[0, 5:] = 0
+    positive = maps[0][maps[0] > 0].numpy()
+    expected = maps[0].numpy() > positive.mean() + 2 * positive.std()
+    np.testing.assert_array_equal(stands_out(maps)[0].numpy(), expected)
+
+
+def test_what_stands_out_becomes_black(table: ImageTable) -> None:
+    method: Any = make_method(tiny_config(method="masktune"))
+    first = PlainClassifier("test_vit", 2, pretrained=False, image_size=48)
+    method.follow(first, table)
+    seen: list[Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, images: Tensor) -> Any:
+            seen.append(images)
+            return first(images)
+
+    images = torch.randn(2, 3, 48, 48)
+    batch = Batch(images=images, labels=torch.tensor([0, 1]), groups=torch.zeros(2).long(), indices=torch.arange(2))
+    method.losses(Spy(), batch, 0)
+    mask = stands_out(saliency(first, images))
+    assert mask.any()
+    pixels = first.preprocessing
+    for channel in range(3):
+        dark = -pixels.mean[channel] / pixels.std[channel]
+        expected = torch.where(mask, torch.tensor(dark), images[:, channel])
+        torch.testing.assert_close(seen[0][:, channel], expected)
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
 def test_saliency_is_gradient_times_activation(backbone: str) -> None:
     """Σ gradient · activation is the change of the score to first order when the features shrink."""
     model = PlainClassifier(backbone, 2, pretrained=False, image_size=48).eval()
-    images, labels = torch.randn(2, 3, 48, 48), torch.tensor([0, 1])
-    maps = saliency(model, images, labels)
+    images = torch.randn(2, 3, 48, 48)
+    maps = saliency(model, images)
     assert maps.shape == (2, 48, 48)
     assert (maps >= 0).all()
     assert maps.amax() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
-    one = saliency(model, images[1:], labels[1:])
+    one = saliency(model, images[1:])
     torch.testing.assert_close(one[0], maps[1], atol=1e-6, rtol=1e-4)
 
 
@@ -150,11 +180,11 @@ def test_saliency_finds_the_patch_that_decides(make_vit: Any) -> None:
     model = PlainClassifier(vit, 2).eval()
     images = torch.zeros(1, 3, 32, 32)
     images[0, :, 8:16, 16:24] = 3.0
-    label = torch.tensor([0])
-    maps = saliency(model, images, label)
+    maps = saliency(model, images)
+    best = int(model(images).logits.argmax())
     # against the definition: shrink one token's features at the input of the last block and watch the score
     block, expected = model.classifier.backbone.vit.blocks[0], torch.zeros(16)
-    base = model(images).logits[0, 0]
+    base = model(images).logits[0, best]
     for token in range(16):
 
         def shrink(module: object, inputs: object, output: Tensor, token: int = token) -> Tensor:
@@ -163,7 +193,7 @@ def test_saliency_finds_the_patch_that_decides(make_vit: Any) -> None:
             return scaled
 
         hook = block.norm1.register_forward_hook(shrink)
-        expected[token] = (base - model(images).logits[0, 0]) / 1e-3
+        expected[token] = (base - model(images).logits[0, best]) / 1e-3
         hook.remove()
     small = F.adaptive_avg_pool2d(maps[:, None], 4).flatten()
     positive = expected.detach().relu()

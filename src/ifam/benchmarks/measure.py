@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ifam import config as configuration
 from ifam.benchmarks.rows import Row, Settings
 from ifam.benchmarks.suite import Benchmark, Numbers, Source
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device
 from ifam.files import write_text
-from ifam.intervene import intervene
+from ifam.intervene import trials_on_validation
 from ifam.interventions import CONFIDENCE, Intervention
 from ifam.model.two_stage import IFAM
 from ifam.storage import load
-from ifam.training.folder import FIRST, LAST, RESULT, check_same_data, check_same_settings, describe_data
+from ifam.training.folder import CONFIG, FIRST, LAST, RESULT, check_same_data, check_same_settings
 from ifam.training.run import train
 
 Configure = Callable[[Row, Settings], TrainingConfig]
@@ -59,30 +60,27 @@ def measure(
     first = next(iter(sources))
     tuning = []
     for number, setting in enumerate(row.tries if len(row.tries) > 1 else ()):
-        config = configure(row, setting)
-        done = take_or_train(
-            config, first, sources[first].data, folder / f"{row.slug}/setting{number}-seed{first}", say
-        )
+        tried = folder / f"{row.slug}/setting{number}-seed{first}"
+        done = take_or_train(configure(row, setting), first, sources[first].data, tried, say)
         tuning.append({**setting, "val_score": done["selection_score"]})
     best = max(range(len(tuning)), key=lambda number: tuning[number]["val_score"]) if tuning else 0
-    config = configure(row, row.tries[best])
-    folders = {seed: folder / f"{row.slug}/setting{best}-seed{seed}" for seed in sources}
-    training = {seed: take_or_train(config, seed, source.data, folders[seed], say) for seed, source in sources.items()}
+    runs = {
+        seed: replace(source, run=folder / f"{row.slug}/setting{best}-seed{seed}") for seed, source in sources.items()
+    }
+    training = {
+        seed: take_or_train(configure(row, row.tries[best]), seed, source.data, _run(source), say)
+        for seed, source in runs.items()
+    }
+    config = configuration.read(_run(runs[first]) / CONFIG)  # as it was run, which may be in another precision
 
     def line(slug: str, name: str, kind: str | None) -> Line:
-        runs = []
-        for seed, source in sources.items():
-            choice = None if kind is None else chosen(benchmark, folders[seed], source, config)[kind]
-            score = scored(benchmark, folders[seed], source, choice, config)
-            runs.append(
-                Run(
-                    seed=seed,
-                    training=training[seed],
-                    score=score,
-                    intervention=None if choice is None else str(choice),
-                )
-            )
-        return Line(slug=slug, name=name, config=config, tuning=tuning, runs=runs)
+        found = []
+        for seed, source in runs.items():
+            choice = None if kind is None else chosen(benchmark, source, config)[kind]
+            score = scored(benchmark, source, choice, config)
+            words = None if choice is None else str(choice)
+            found.append(Run(seed=seed, training=training[seed], score=score, intervention=words))
+        return Line(slug=slug, name=name, config=config, tuning=tuning, runs=found)
 
     yield line(row.slug, row.name, None)
     for kind, words in FAMILIES.items() if benchmark.families else ():
@@ -103,7 +101,10 @@ def take_or_train(
     if not (folder / RESULT).is_file():
         say(f"training {folder}")
         begun = (folder / LAST).is_file() or (folder / FIRST / LAST).is_file()
-        train(config, read_table(data), folder, resume=begun, say=say)
+        try:
+            train(config, read_table(data), folder, resume=begun, say=say)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"interrupted in {folder}; the same command goes on from there") from stop
     check_same_settings(folder, config)
     check_same_data(folder, read_table(data))
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
@@ -115,31 +116,36 @@ def seeded(config: TrainingConfig, seed: int) -> TrainingConfig:
     return replace(config, seed=seed)
 
 
-def scored(
-    benchmark: Benchmark, folder: Path, source: Source, intervention: Intervention | None, config: TrainingConfig
-) -> Numbers:
-    """The score of the model in ``folder``, from an earlier time if the data is the same."""
+def scored(benchmark: Benchmark, source: Source, intervention: Intervention | None, config: TrainingConfig) -> Numbers:
+    """The score of the run of ``source``, from an earlier time if the data is the same."""
     wanted = intervention or Intervention()
 
     def work() -> Numbers:
-        return benchmark.score(load(folder), source, wanted, _resources(config))
+        return benchmark.score(load(_run(source)), source, wanted, _resources(config))
 
-    return _kept(folder / "scores.json", f"{benchmark.title}: {wanted}", source, work)
+    return _kept(_run(source) / "scores.json", f"{benchmark.title}: {wanted}", source, work)
 
 
 FAMILIES = {"leave-one-out": "one part left out", "tokens": "unsure tokens removed", "both": "both", "any": "all kinds"}
 
 
-def chosen(benchmark: Benchmark, folder: Path, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
-    """Of each family, the intervention that `ifam.interventions.choose` takes on the validation split."""
+def chosen(benchmark: Benchmark, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
+    """Of each family, the intervention that `ifam.interventions.choose` takes on the validation split.
+
+    The AUC stands in for a worst-group AUC where the validation split has no groups, as on SIIM-ACR.
+    """
 
     def work() -> dict[str, Any]:
-        model = load(folder)
+        model, table = load(run), source.table()
         assert isinstance(model, IFAM)
-        study = intervene(model, read_table(source.data), select_by=benchmark.select_by, **_resources(config))
-        return study.to_dict()
+        criterion = benchmark.select_by
+        if criterion == "worst_group_auc" and all(sample.group is None for sample in table.select("val").samples):
+            criterion = "auc"
+        trials = trials_on_validation(model, table, select_by=criterion, **_resources(config))
+        return {"select_by": criterion, "trials": [asdict(trial) for trial in trials]}
 
-    study = _kept(folder / "interventions.json", benchmark.select_by, source, work)
+    run = _run(source)
+    study = _kept(run / "interventions.json", benchmark.select_by, source, work)
     best: dict[str, Intervention] = {}
     for trial in study["trials"]:  # best first
         found = Intervention(
@@ -150,6 +156,11 @@ def chosen(benchmark: Benchmark, folder: Path, source: Source, config: TrainingC
             for family in families_of(found):
                 best.setdefault(family, found)
     return best
+
+
+def _run(source: Source) -> Path:
+    assert source.run is not None
+    return source.run
 
 
 def families_of(intervention: Intervention) -> list[str]:
@@ -165,7 +176,7 @@ def _resources(config: TrainingConfig) -> dict[str, Any]:
 
 def _kept(path: Path, key: str, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``work`` gave for this key and these images, from the file if it is there."""
-    digest = describe_data(read_table(source.data))["digest"]
+    digest = source.digest()
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     entry = stored.get(key, {})
     if entry.get("data") != digest:

@@ -61,20 +61,21 @@ def to_markdown(name: str, benchmark: Benchmark, command: str, lines: Sequence[L
     seeds = sorted({len(line.runs) for line in lines})
     images = sorted({run.score["num_samples"] for line in lines for run in line.runs})
     number = " or ".join(map(str, seeds))
+    averaged = "One seed" if seeds == [1] else f"Mean (lowest–highest) over {number} seeds"
     where = circumstances()
     facts = (
-        f"Mean (lowest–highest) over {number} seeds on {' or '.join(f'{n:,}' for n in images)} test images. Measured "
+        f"{averaged} on {' or '.join(f'{n:,}' for n in images)} test images. Measured "
         f"{where['date']} on {where['gpu'] or where['cpu']}, torch {where['versions']['torch']}: `{command}`"
     )
     table = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
-    return "\n\n".join(
-        [f"# {benchmark.title}", facts, "\n".join(f"| {' | '.join(cells)} |" for cells in table), *_notes(lines)]
-    )
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+    notes = _notes(lines, benchmark.note if published else "")
+    return "\n\n".join([f"# {benchmark.title}", facts, body, *notes])
 
 
-def _notes(lines: Sequence[Line]) -> list[str]:
-    """What was tried, and what was switched off."""
-    notes = []
+def _notes(lines: Sequence[Line], about_paper: str) -> list[str]:
+    """Whose the paper's numbers are, what was tried, and what was switched off."""
+    notes = [about_paper] if about_paper else []
     tuned = [line for line in lines if line.tuning and not line.runs[0].intervention]
     if tuned:
         tried = [f"- {line.name}: {'; '.join(map(_setting, line.tuning))}" for line in tuned]

@@ -1,12 +1,12 @@
 """A benchmark from its name to its two files."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ifam.benchmarks.measure import Line, measure
+from ifam.benchmarks.measure import Configure, Line, measure, seeded
 from ifam.benchmarks.report import to_json, to_markdown
 from ifam.benchmarks.rows import Row, Settings
 from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source
@@ -28,7 +28,7 @@ class Options:
     recipe: str | None = None
     epochs: int | None = None
     changes: Settings | None = None
-    """to every configuration, by dotted name; a row's own settings go before"""
+    """to every configuration, by dotted name, of what the rows leave open"""
     imagenet9: Path | None = None
     class_map: Path | None = None
 
@@ -52,6 +52,8 @@ def run_benchmark(
         raise UsageError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
     benchmark = BENCHMARKS[name]
     rows = chosen_rows(benchmark, options.methods)
+    if json_path == markdown_path:
+        raise UsageError(f"json and markdown: expected two files, got {json_path} for both")
     for path in (json_path, markdown_path):
         make_room(path)
     sources = {
@@ -62,16 +64,34 @@ def run_benchmark(
     def configure(row: Row, setting: Settings) -> TrainingConfig:
         return configuration_of(benchmark, row, setting, options)
 
-    for row in rows:
-        configure(row, row.tries[0])  # refused before the work
+    _check(benchmark, rows, configure, sources, options)
     lines: list[Line] = []
     for number, row in enumerate(rows, start=1):
         say(f"{number} of {len(rows)}: {row.name}")
-        lines += measure(benchmark, row, configure, sources=sources, folder=options.runs, say=say)
-        content: dict[str, Any] = to_json(name, benchmark, command, lines)
-        write_text(json_path, json.dumps(content, indent=1) + "\n")
-        write_text(markdown_path, to_markdown(name, benchmark, command, lines) + "\n")
+        for line in measure(benchmark, row, configure, sources=sources, folder=options.runs, say=say):
+            lines.append(line)
+            content: dict[str, Any] = to_json(name, benchmark, command, lines)
+            write_text(json_path, json.dumps(content, indent=1) + "\n")
+            write_text(markdown_path, to_markdown(name, benchmark, command, lines) + "\n")
     return lines
+
+
+def _check(
+    benchmark: Benchmark, rows: Sequence[Row], configure: Configure, sources: Mapping[int, Source], options: Options
+) -> None:
+    """Refuse, before any work, what would fail after hours of it."""
+    for row in rows:
+        for setting in row.tries:
+            own = ({*row.settings, *setting} & {*(options.changes or {})}) - {"model.backbone"}  # some rows are ResNets
+            if own:
+                raise UsageError(
+                    f"set: expected what the rows leave open, got {min(own)}, which {row.slug} sets itself"
+                )
+            for seed in sources:
+                seeded(configure(row, setting), seed)
+    for source in sources.values():
+        source.table()
+        benchmark.check(source)
 
 
 def chosen_rows(benchmark: Benchmark, slugs: Sequence[str]) -> tuple[Row, ...]:

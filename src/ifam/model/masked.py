@@ -95,8 +95,8 @@ class MaskedClassifier(Classifier):
         """
         if self.selector is None:
             raise UsageError(
-                f"mask: expected one for each image, since this model was trained with masks from elsewhere "
-                f"({self.masks}), got none; evaluate it on a data set that has them"
+                f"mask: expected one for each image, got none: this model was trained with masks from elsewhere "
+                f"({self.masks}), not with tokencut; evaluate it on a data set that has them"
             )
         if self.tokencut_features == "keys":
             features_BhwD = self.selector.keys(images)

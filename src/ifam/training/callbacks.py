@@ -1,5 +1,6 @@
 """What a run writes down and shows while it goes on."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -46,6 +47,13 @@ class MetricsFile(Callback):
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def seconds_of_sessions(metrics: Path) -> list[float]:
+    """How long each session of a run went on until its last complete epoch: the clock of a resumed run begins anew."""
+    seconds = [json.loads(line)["seconds"] for line in metrics.read_text(encoding="utf-8").splitlines()]
+    ends = [before for before, after in itertools.pairwise(seconds) if after < before]
+    return ends + seconds[-1:]
 
 
 class BestModel(Callback):

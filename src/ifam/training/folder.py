@@ -30,8 +30,13 @@ def check_folder(folder: Path, config: TrainingConfig, table: ImageTable, resume
     """
     if resume:
         return _check_resumable(folder, config, table)
-    if (folder / LAST).exists() or (folder / WEIGHTS).exists():
+    if (folder / LAST).exists() or (folder / FIRST / LAST).exists():
         raise UsageError(f"{folder}: expected a new folder, got one that holds a run; add --resume or choose another")
+    if (folder / WEIGHTS).exists() or (folder / FIRST / WEIGHTS).exists():
+        raise UsageError(
+            f"{folder}: expected a new folder, got one that holds a model without a checkpoint to go on from; choose "
+            "another, or delete it"
+        )
     return make_folder(folder)
 
 
@@ -51,7 +56,8 @@ def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) ->
     if not last.is_file():
         last = folder / FIRST / LAST  # stopped in the first of two runs
     if not last.is_file():
-        raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; start it without --resume")
+        advice = "delete the folder" if (folder / WEIGHTS).exists() else "start it without --resume"
+        raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; {advice}")
     check_same_settings(folder, config)
     check_same_data(folder, table)
     try:

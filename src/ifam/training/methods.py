@@ -64,8 +64,9 @@ class Method(ABC):
         """The data as this method uses it; refuses what it cannot use."""
         return table
 
-    def follow(self, first: Classifier, table: ImageTable) -> None:  # noqa: B027  # most train once
-        """Take from the model of the first run what the second needs."""
+    def follow(self, first: Classifier, table: ImageTable) -> str:
+        """Take from the model of the first run what the second needs; returns what there is to say about it."""
+        return ""
 
     def draw_weights(self, table: ImageTable) -> Sequence[float] | None:
         """How often each training image is drawn; None: each once per epoch."""

@@ -1,7 +1,7 @@
 """Methods against shortcuts that iFAM is compared with, each on plain fine-tuning of the same network."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ifam.errors import DataError
 from ifam.evaluate import collect
 from ifam.losses.objective import Terms
 from ifam.model.base import Classifier
+from ifam.preprocessing import Preprocessing
 from ifam.training.methods import ParameterGroup, PlainFineTuning
 from ifam.training.saliency import saliency
 
@@ -36,7 +37,8 @@ class GroupDRO(PlainFineTuning):
     def prepare(self, table: ImageTable) -> ImageTable:
         """Refuses data without groups."""
         require_groups(table, "train", "group_dro")
-        self.weights = torch.full((len(table.group_names),), 1 / len(table.group_names), dtype=torch.float64)
+        trained = torch.tensor(list(table.select("train").group_counts().values()), dtype=torch.float64) > 0
+        self.weights = trained.double() / trained.sum()  # a group that only the test split has weighs nothing
         return table
 
     def draw_weights(self, table: ImageTable) -> Sequence[float]:
@@ -71,17 +73,17 @@ class JustTrainTwice(PlainFineTuning):
     """Images that a first run still gets wrong are drawn more often in the second, which starts anew.
 
     Source: E. Z. Liu et al., Just Train Twice, ICML 2021. There the images are repeated, so that an epoch grows; here
-    as many are drawn as there are, with replacement, so that the second run costs what the first does. The first run
-    is taken as it ends, not at its best epoch: the worse its worst group, the more it has to say.
+    as many are drawn as there are, with replacement. The first run is short and taken as it ends, not at its best
+    epoch: the worse its worst group, the more it has to say.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__(config)
-        epochs = config.robustness.first_epochs or config.optimizer.epochs
+        epochs = config.robustness.first_epochs or max(1, round(config.optimizer.epochs / 5))
         self.first_run = replace(plain(config, epochs), select_by="last")
         self.wrong: Tensor = torch.empty(0)
 
-    def follow(self, first: Classifier, table: ImageTable) -> None:
+    def follow(self, first: Classifier, table: ImageTable) -> str:
         """Find the training images that it gets wrong."""
         data = ImageDataModule(
             table,
@@ -101,6 +103,9 @@ class JustTrainTwice(PlainFineTuning):
         )
         self.wrong = torch.zeros(len(table.select("train")), dtype=torch.bool)
         self.wrong[records["index"]] = records["prediction"] != records["label"]
+        wrong = int(self.wrong.sum())
+        alike = "" if wrong else ", so that the second run is plain fine-tuning; try fewer robustness.first_epochs"
+        return f"the first run gets {wrong} of {len(self.wrong)} training images wrong{alike}"
 
     def draw_weights(self, table: ImageTable) -> Sequence[float]:
         """Wrong ones ``upweight`` times as often as the others."""
@@ -112,8 +117,9 @@ class MaskTune(PlainFineTuning):
     """After a first run, a short one in which what that run looked at most is blacked out.
 
     Source: S. Asgari et al., MaskTune, NeurIPS 2022: one epoch at the same rates; what lies more than two standard
-    deviations above the mean of the saliency map is masked. The map there is xGradCAM's, which divides by sums of
-    activations that a ReLU makes positive; tokens are not, so here it is gradient × activation (see `saliency`).
+    deviations above the mean of a saliency map, of the class that the first run predicts, becomes black. The map there
+    is xGradCAM's, which divides by sums of activations that a ReLU makes positive; tokens are not, so here it is
+    gradient × activation (see `saliency`).
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -121,9 +127,10 @@ class MaskTune(PlainFineTuning):
         self.first_run = plain(config, config.optimizer.epochs)
         self.first: Any = None
 
-    def follow(self, first: Classifier, table: ImageTable) -> None:
+    def follow(self, first: Classifier, table: ImageTable) -> str:
         """Start from it, and keep it as the one whose looks are masked."""
         self.first = first.eval().requires_grad_(False)
+        return ""
 
     def build(self, class_names: Sequence[str]) -> Classifier:
         """The model of the first run."""
@@ -132,16 +139,23 @@ class MaskTune(PlainFineTuning):
 
     def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
         """Cross-entropy on what is left of the images."""
-        salient = saliency(self.first.to(batch.images.device), batch.images, batch.labels)
-        masked = torch.where(stands_out(salient)[:, None], 0, batch.images)
+        salient = stands_out(saliency(self.first.to(batch.images.device), batch.images))
+        masked = torch.where(salient[:, None], black(self.first.preprocessing).to(batch.images), batch.images)
         return super().losses(model, replace(batch, images=masked), epoch)
 
 
 def stands_out(maps: Tensor) -> Tensor:
-    """Where a map (B, H, W) lies more than two standard deviations above its mean: bool of the same shape."""
-    flat = maps.flatten(1)
-    limit = flat.mean(1) + 2 * flat.std(1)
-    return maps > limit[:, None, None]
+    """Bool (B, H, W): over two standard deviations above the mean of the positive values. ``maps``: 0 or more."""
+    positive = maps > 0
+    count = positive.sum((1, 2)).clamp_min(1)
+    mean = maps.sum((1, 2)) / count
+    variance = ((maps - mean[:, None, None]).square() * positive).sum((1, 2)) / count
+    return maps > (mean + 2 * variance.sqrt())[:, None, None]
+
+
+def black(preprocessing: Preprocessing) -> Tensor:
+    """What a black pixel is after normalisation: (3, 1, 1)."""
+    return torch.tensor([-m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)]).view(3, 1, 1)
 
 
 class LastLayer(PlainFineTuning):
@@ -159,9 +173,11 @@ class LastLayer(PlainFineTuning):
         self.first_run = replace(plain(config, config.optimizer.epochs), select_by="last")
         self.first: Any = None
 
-    def follow(self, first: Classifier, table: ImageTable) -> None:
+    def follow(self, first: Classifier, table: ImageTable) -> str:
         """Start from it."""
         self.first = first
+        unseen = _lacking(table.select("train").group_counts(), table.select("val").group_counts())
+        return f"warning: no validation image of {', '.join(unseen)}, so the last layer sees none" if unseen else ""
 
     def build(self, class_names: Sequence[str]) -> Classifier:
         """The model of the first run."""
@@ -171,6 +187,9 @@ class LastLayer(PlainFineTuning):
     def prepare(self, table: ImageTable) -> ImageTable:
         """Half of the validation split to train on, half to select by."""
         require_groups(table, "val", "dfr")
+        unseen = _lacking(table.select("train").class_counts(), table.select("val").class_counts())
+        if unseen:
+            raise DataError(f"{table.root}: expected validation images of every class for dfr, got none of {unseen[0]}")
         few = [name for name, count in table.select("val").group_counts().items() if count == 1]
         if few:
             raise DataError(f"{table.root}: expected 2 validation images or more of a group for dfr, got 1 of {few[0]}")
@@ -188,6 +207,10 @@ class LastLayer(PlainFineTuning):
         """The last layer alone."""
         rate, layer = self.config.optimizer.lr_heads, model.classifier.head
         return [ParameterGroup(name="last_layer", lr=rate, stage=2, parameters=list(layer.parameters()))]
+
+
+def _lacking(wanted: Mapping[str, int], counts: Mapping[str, int]) -> list[str]:
+    return [name for name, count in wanted.items() if count and not counts[name]]
 
 
 def plain(config: TrainingConfig, epochs: int) -> TrainingConfig:

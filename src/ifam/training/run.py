@@ -26,7 +26,7 @@ from ifam.errors import DataError, UsageError
 from ifam.files import write_text
 from ifam.model.two_stage import IFAM
 from ifam.storage import SPLITS, load, save
-from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
+from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar, seconds_of_sessions
 from ifam.training.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -54,6 +54,7 @@ class TrainingResult:
     selection_score: float
     """worst-group accuracy where groups are known, accuracy otherwise"""
     seconds: float
+    """of all sessions, where the run was interrupted and resumed"""
 
 
 def train(
@@ -87,8 +88,8 @@ def train(
         first = folder / FIRST
         say(f"first run, in {first}: {method.first_run.method}")
         train(method.first_run, table, first, resume=resume and (first / LAST).is_file(), say=say)
-        method.follow(load(first).to(device), table)
-        say(f"second run, in {folder}: {config.method}")
+        found = method.follow(load(first).to(device), table)
+        say(f"second run, in {folder}: {config.method}{'; ' if found else ''}{found}")
     resume = resume and (folder / LAST).is_file()
     config = method.config
     seed_everything(config.seed, verbose=False)
@@ -119,11 +120,16 @@ def train(
     if best.epoch is None or best.best is None:
         raise DataError(f"{table.root}: expected validation images to choose the best epoch on, got none")
     _calibrate_best(folder, table, config)
+    done = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else None
+    sessions = seconds_of_sessions(folder / METRICS)[:-1] if resume else []
     result = TrainingResult(
-        folder=folder, best_epoch=best.epoch, selection_score=best.best, seconds=time.monotonic() - started
+        folder=folder,
+        best_epoch=best.epoch,
+        selection_score=best.best,
+        seconds=done["seconds"] if done else time.monotonic() - started + sum(sessions),
     )
-    found = {name: value for name, value in vars(result).items() if name != "folder"}
-    write_text(folder / RESULT, json.dumps(found, indent=1) + "\n")  # the last file: the run is complete
+    values = {name: value for name, value in vars(result).items() if name != "folder"}
+    write_text(folder / RESULT, json.dumps(values, indent=1) + "\n")  # the last file: the run is complete
     return result
 
 

@@ -8,8 +8,8 @@ from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 
 
-def saliency(model: PlainClassifier, images: Tensor, labels: Tensor) -> Tensor:
-    """(B, H, W), 0 or more: what raises the score of the label, by patch, enlarged bilinearly to the images.
+def saliency(model: PlainClassifier, images: Tensor) -> Tensor:
+    """(B, H, W), 0 or more: what raises the score of the predicted class, enlarged bilinearly to the images.
 
     Gradient × activation, summed over channels, negative values dropped (HiResCAM, Draelos and Carin, 2020), at the
     input of the last block of a transformer or the last feature map of a convolutional network.
@@ -26,8 +26,8 @@ def saliency(model: PlainClassifier, images: Tensor, labels: Tensor) -> Tensor:
     hook = backbone.last_features.register_forward_hook(capture)
     try:
         with torch.enable_grad():
-            scores = model(images).logits.float().gather(1, labels[:, None]).sum()
-            (gradient,) = torch.autograd.grad(scores, captured[-1])
+            score = model(images).logits.float().amax(1).sum()
+            (gradient,) = torch.autograd.grad(score, captured[-1])
     finally:
         hook.remove()
     evidence = backbone.feature_grid(gradient.float() * captured[-1].detach().float(), images).sum(1, keepdim=True)
