@@ -188,9 +188,16 @@ class Benchmark:
 # The rates of the recipe are those that the validation split chose for iFAM, PDiscoFormer and plain fine-tuning, of two
 # tried for each (benchmarks/results/birds_on_scenes.json); the other methods on whole images take them over.
 _RATES: tuple[Settings, ...] = ({"optimizer.lr_stage2": 1e-6}, {"optimizer.lr_stage2": 2e-5})
-SEVERAL_PARTS: Settings = {"model.centre_lean": 24.0, "optimizer.lr_prototypes": 3e-3}
+SEVERAL_PARTS: Settings = {
+    "model.centre_lean": 24.0,
+    "optimizer.lr_prototypes": 3e-3,
+    "losses.concentration": 100.0,
+}
 """with these, prototypes of several parts settle on the object and not on what surrounds it; see docs/results.md"""
-_SHAPING = ("orthogonality", "equivariance", "foreground_presence", "background_presence", "total_variation", "entropy")
+_SHAPING = (
+    "orthogonality", "equivariance", "foreground_presence", "background_presence", "total_variation", "entropy",
+    "concentration",
+)  # fmt: skip
 _K4: Settings = {"model.num_parts": 4, **SEVERAL_PARTS}
 
 _BIRDS = (
@@ -223,6 +230,7 @@ _ABLATION = (
     _ablation("no-stage1-classification", "no stage-1 classification", losses__stage1=0.0),
     _ablation("frozen-stage2", "frozen stage 2", optimizer__lr_stage2=0.0),
     *(_ablation(f"dropout-{p}", f"stage-2 part dropout {p}", model__stage2_part_dropout=p) for p in (0.5, 0.1, 0.0)),
+    _ablation("no-concentration", "without the concentration loss", losses__concentration=0.0),
     _ablation("random-prototypes", "prototypes begin at random", model__prototype_init="random"),
     _ablation("weaker-lean", "prototypes begin as for K = 1", model__centre_lean=12.0, optimizer__lr_prototypes=1e-3),
     _ablation("reassigned", "dropped parts fall to the next part", model__dropped_parts="reassigned"),
