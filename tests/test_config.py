@@ -22,6 +22,7 @@ PAPER = {
         "part_dropout": 0.3,
         "stage2_part_dropout": 0.3,
         "temperature": 1.0,
+        "mask_noise": True,
         "dropped_parts": "removed",
         "masks": "annotated",
         "mask_coverage": 0.5,

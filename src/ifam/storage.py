@@ -21,7 +21,8 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SPLITS = "splits.json"
 """of a run on data without splits: image name -> split"""
 OPTIONS = (
-    "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "dropped_parts", "temperature"
+    "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "mask_noise", "dropped_parts",
+    "temperature",
 )  # fmt: skip
 KINDS: dict[type[Classifier], str] = {IFAM: "ifam", MaskedClassifier: "masked", PlainClassifier: "plain"}
 MASKED_OPTIONS = ("masking", "masks", "coverage", "tokencut_features", "tokencut_threshold")

@@ -495,3 +495,33 @@ def test_parts_may_come_as_arrays(make_model: Any) -> None:
     expected = model(images, remove_parts=[0, 2]).logits
     for parts in ((0, 2), torch.tensor([0, 2]), np.array([0, 2])):
         assert torch.equal(model(images, remove_parts=parts).logits, expected)
+
+
+def test_masks_of_training_without_noise_are_those_of_test(make_model: Any) -> None:
+    images = draw_images()
+    for noisy in (True, False):
+        model = make_model(mask_noise=noisy, stage2_part_dropout=0)
+        expected = model(images).parts
+        discovery = model.train().discover(images)
+        assert torch.equal(model.select(discovery).parts, expected) != noisy
+
+
+def test_a_dropped_part_leaves_its_tokens_or_hands_them_on(make_model: Any) -> None:
+    """With every part dropped but one, reassigned tokens go to it where it beats the background."""
+    images = draw_images()
+    for semantics in ("removed", "reassigned"):
+        model = make_model(mask_noise=False, dropped_parts=semantics, stage2_part_dropout=0.6).train()
+        discovery = model.discover(images)
+        plain = discovery.part_logits.argmax(1)
+        torch.manual_seed(3)
+        parts = model.select(discovery).parts
+        torch.manual_seed(3)
+        survives = torch.rand(len(images), 3) >= 0.6
+        for image in range(len(images)):
+            gone = [part for part in range(3) if not survives[image, part]]
+            if semantics == "removed":
+                expected = torch.where(torch.isin(plain[image], torch.tensor(gone)), 3, plain[image])
+            else:
+                left = [part for part in range(4) if part not in gone]
+                expected = torch.tensor(left)[discovery.part_logits[image, left].argmax(0)]
+            assert torch.equal(parts[image], expected), semantics

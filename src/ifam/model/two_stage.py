@@ -36,6 +36,7 @@ class IFAM(Classifier):
         second_stage: without it the model is PDiscoFormer, whose prediction is that of stage 1 (late masking).
         part_dropout: probability with which stage 1 loses a part in training.
         stage2_part_dropout: probability with which stage 2 loses a part in training.
+        mask_noise: whether the masks of stage 2 have Gumbel noise of their own in training.
         dropped_parts: "removed": tokens of a part that stage 2 loses leave its input; "reassigned": they fall to their
             next part, as in the published code.
         temperature: τ of the softmax over parts.
@@ -67,6 +68,7 @@ class IFAM(Classifier):
         second_stage: bool = True,
         part_dropout: float = 0.3,
         stage2_part_dropout: float = 0.3,
+        mask_noise: bool = True,
         dropped_parts: DroppedParts = "removed",
         temperature: float = 1.0,
     ) -> None:
@@ -90,7 +92,7 @@ class IFAM(Classifier):
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, temperature
         self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
-        self.dropped_parts = dropped_parts
+        self.mask_noise, self.dropped_parts = mask_noise, dropped_parts
         self.token_thresholds: dict[float, list[float]] = {}
         """Squared distances, one per foreground part, by quantile; see ``ifam calibrate``."""
 
@@ -184,12 +186,12 @@ class IFAM(Classifier):
     ) -> Selection:
         """The mask of stage 2: token removal, then part removal; a given ``mask`` replaces the result.
 
-        In training mode the mask has Gumbel noise of its own and loses whole parts.
+        In training mode the mask has Gumbel noise of its own, unless switched off, and loses whole parts.
         """
         logits, background = discovery.part_logits, self.num_parts
         survives = torch.ones(len(logits), background, dtype=torch.bool, device=logits.device)
         if self.training:
-            logits = logits + part_maths.gumbel_like(logits)
+            logits = logits + part_maths.gumbel_like(logits) if self.mask_noise else logits
             survives = part_maths.drop_parts((len(logits), background), self.stage2_part_dropout, logits.device)
         if self.dropped_parts == "reassigned":
             logits = masking.without_parts(logits, survives)

@@ -97,6 +97,7 @@ class TwoStage(Method):
             second_stage=self.config.method == "ifam",
             part_dropout=model.part_dropout,
             stage2_part_dropout=dropout,
+            mask_noise=model.mask_noise,
             dropped_parts=model.dropped_parts,
             temperature=model.temperature,
         )
