@@ -55,7 +55,7 @@ class ModelConfig:
     stage2_part_dropout: float | None = 0.3
     """None: 0.3, and 0 where there is one part, without which stage 2 would see nothing"""
     mask_noise: bool = True
-    """Gumbel noise in the masks that stage 2 is trained in: the more parts, the more surroundings it lets in"""
+    """Gumbel noise in the masks that stage 2 is trained in"""
     dropped_parts: DroppedParts = "removed"
     """what part dropout does to tokens in training: removed: they leave the input of stage 2, as a part removed at test
     time does; reassigned: they fall to their next part, as in the published code"""
