@@ -1,18 +1,14 @@
 """What the benchmarks share: run a configuration once, score it, and keep the numbers with their circumstances."""
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ifam import config as configuration
+from ifam.benchmarks.report import circumstances
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device, resolve_precision
@@ -104,24 +100,10 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: numbers for name, numbers in found.items() if numbers is not None}
 
 
-def circumstances() -> dict[str, Any]:
-    """Hardware, versions and date."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    names = ("torch", "torchvision", "timm", "lightning", "ifam")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "python": platform.python_version(),
-        "precision": resolve_precision("auto", "auto"),
-        "versions": {name: version(name) for name in names},
-    }
-
-
 def save(path: Path, description: str, command: str, body: dict[str, Any]) -> None:
     """Write the JSON of a benchmark."""
-    content = {"description": description, "command": command, "circumstances": circumstances(), **body}
+    where = circumstances() | {"precision": resolve_precision("auto", "auto")}
+    content = {"description": description, "command": command, "circumstances": where, **body}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -130,11 +112,3 @@ def settings(config: TrainingConfig) -> dict[str, Any]:
     values = configuration.to_dict(config)
     values["model"]["backbone"] = Path(values["model"]["backbone"]).name
     return values
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())

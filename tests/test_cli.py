@@ -19,10 +19,11 @@ from ifam.cli import main, parser
 from ifam.commands import training_config
 from ifam.config import read
 from ifam.console import print_evaluation
-from ifam.evaluate import Evaluation, GroupResult, Score
+from ifam.evaluate import Evaluation
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.recipes import recipe
+from ifam.score import GroupResult, Score
 from ifam.storage import save
 from ifam.training.module import TrainingModule
 

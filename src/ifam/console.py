@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ifam.evaluate import Evaluation, GroupResult
+    from ifam.evaluate import Evaluation
     from ifam.intervene import Study
     from ifam.interventions import Trial
     from ifam.metrics.bootstrap import Interval
     from ifam.predict import PredictionRow
+    from ifam.score import GroupResult
 
 
 FEW = 10

@@ -22,19 +22,7 @@ from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Prediction
-from ifam.score import GroupResult, Score, accuracy_intervals, calibration_error, record, summarise
-
-__all__ = [
-    "Evaluation",
-    "GroupResult",
-    "Score",
-    "collect",
-    "evaluate",
-    "interventions_on",
-    "predict_batch",
-    "record",
-    "summarise",
-]
+from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
 
 Progress = Callable[[int, int], None]
 """(images done, images in all)"""

@@ -152,11 +152,12 @@ def choose(trials: Sequence[Trial], confidence: float = CONFIDENCE) -> Trial:
     The best of many trials is high by chance. So one is taken only if it scores higher in ``confidence`` of the
     resamples of its images, or where that is not known.
     """
-    return next(
-        trial
-        for trial in trials
-        if trial.intervention == Intervention() or trial.beats_none is None or trial.beats_none >= confidence
-    )
+    return next(trial for trial in trials if is_sure(trial.intervention, trial.beats_none, confidence))
+
+
+def is_sure(intervention: Intervention, beats_none: float | None, confidence: float = CONFIDENCE) -> bool:
+    """Whether it may be chosen: no intervention always, another by the share of resamples in which it is better."""
+    return intervention == Intervention() or beats_none is None or beats_none >= confidence
 
 
 def _compared(trials: Sequence[Trial], records: Sequence[Accumulator], select_by: SelectBy) -> list[Trial]:

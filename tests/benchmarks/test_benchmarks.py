@@ -15,7 +15,8 @@ from ifam.benchmarks.measure import families_of, take_or_train
 from ifam.benchmarks.paper import PAPER
 from ifam.benchmarks.rows import Row
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of, run_benchmark
-from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source
+from ifam.benchmarks.scores import Source
+from ifam.benchmarks.suite import BENCHMARKS, Benchmark
 from ifam.cli import main
 from ifam.config import TrainingConfig
 from ifam.errors import DataError, UsageError

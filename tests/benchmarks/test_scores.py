@@ -10,7 +10,7 @@ import pytest
 from generated import write_image
 from layouts import SPECIES, write_cub, write_imagenet9, write_waterbirds
 
-from ifam.benchmarks.suite import Source, score_cub, score_imagenet9, score_scenes, score_test
+from ifam.benchmarks.scores import Source, score_cub, score_imagenet9, score_scenes, score_test
 from ifam.data.imagenet9 import CLASSES
 from ifam.data.read import read_table
 from ifam.data.waterbirds import waterbird200

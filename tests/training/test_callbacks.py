@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from generated import tiny_config
 
-from ifam.evaluate import GroupResult, Score
+from ifam.score import GroupResult, Score
 from ifam.training import callbacks
 from ifam.training.callbacks import BestModel, MetricsFile, describe_score
 from ifam.training.module import TrainingModule

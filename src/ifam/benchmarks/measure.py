@@ -8,13 +8,14 @@ from typing import Any
 
 from ifam import config as configuration
 from ifam.benchmarks.rows import Row, Settings
-from ifam.benchmarks.suite import Benchmark, Numbers, Source
+from ifam.benchmarks.scores import Numbers, Source
+from ifam.benchmarks.suite import Benchmark
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device
 from ifam.files import write_text
 from ifam.intervene import trials_on_validation
-from ifam.interventions import CONFIDENCE, Intervention
+from ifam.interventions import Intervention, is_sure
 from ifam.model.two_stage import IFAM
 from ifam.storage import load
 from ifam.training.folder import CONFIG, FIRST, LAST, RESULT, check_same_data, check_same_settings
@@ -97,16 +98,16 @@ def take_or_train(
     Raises:
         UsageError: the folder holds a run of another configuration or on other data.
     """
-    config = seeded(config, seed)
+    config, table = seeded(config, seed), read_table(data)
     if not (folder / RESULT).is_file():
         say(f"training {folder}")
         begun = (folder / LAST).is_file() or (folder / FIRST / LAST).is_file()
         try:
-            train(config, read_table(data), folder, resume=begun, say=say)
+            train(config, table, folder, resume=begun, say=say)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"interrupted in {folder}; the same command goes on from there") from stop
     check_same_settings(folder, config)
-    check_same_data(folder, read_table(data))
+    check_same_data(folder, table)
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     return result
 
@@ -152,7 +153,7 @@ def chosen(benchmark: Benchmark, source: Source, config: TrainingConfig) -> dict
             remove_parts=tuple(trial["intervention"]["remove_parts"]),
             token_quantile=trial["intervention"]["token_quantile"],
         )
-        if found == Intervention() or trial["beats_none"] is None or trial["beats_none"] >= CONFIDENCE:
+        if is_sure(found, trial["beats_none"]):
             for family in families_of(found):
                 best.setdefault(family, found)
     return best
@@ -177,10 +178,10 @@ def _resources(config: TrainingConfig) -> dict[str, Any]:
 def _kept(path: Path, key: str, source: Source, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What ``work`` gave for this key and these images, from the file if it is there."""
     digest = source.digest()
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    entry = stored.get(key, {})
-    if entry.get("data") != digest:
-        entry = {"data": digest, "found": work()}
-        write_text(path, json.dumps(stored | {key: entry}, indent=1) + "\n")
-    found: dict[str, Any] = json.loads(json.dumps(entry["found"]))
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if stored.get(key, {}).get("data") != digest:
+        stored[key] = {"data": digest, "found": work()}
+        write_text(path, json.dumps(stored, indent=1) + "\n")
+        stored = json.loads(path.read_text(encoding="utf-8"))  # the same plain values as at any later time
+    found: dict[str, Any] = stored[key]["found"]
     return found

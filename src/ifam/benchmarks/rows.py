@@ -77,6 +77,14 @@ def on_resnet50(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     )
 
 
+def frozen(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The same with the transformer as it came."""
+    return tuple(
+        replace(row, slug=f"{row.slug}-frozen", name=f"{row.name}, frozen", settings={**row.settings, **FROZEN})
+        for row in rows
+    )
+
+
 def intervened(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     """The same, each followed by a line with interventions."""
     return tuple(replace(row, intervened=True) for row in rows)

@@ -9,7 +9,8 @@ from typing import Any
 from ifam.benchmarks.measure import Configure, Line, measure, seeded
 from ifam.benchmarks.report import to_json, to_markdown
 from ifam.benchmarks.rows import Row, Settings
-from ifam.benchmarks.suite import BENCHMARKS, Benchmark, Source
+from ifam.benchmarks.scores import Source
+from ifam.benchmarks.suite import BENCHMARKS, Benchmark
 from ifam.config import TrainingConfig, override
 from ifam.errors import UsageError
 from ifam.files import make_room, write_text

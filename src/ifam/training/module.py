@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ifam.data.batch import Batch, require_readable
 from ifam.errors import DataError
-from ifam.evaluate import Score, predict_batch, record, summarise
+from ifam.evaluate import predict_batch
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
 from ifam.output import Output
+from ifam.score import Score, record, summarise
 from ifam.training.methods import Method
 from ifam.training.optim import freeze_rest, make_optimizer
 

@@ -39,6 +39,7 @@ from ifam.training.folder import (
     describe_data,
     how_to_go_on,
 )
+from ifam.training.methods import Method
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing, initialise_prototypes, prepare_splits
 from ifam.training.registry import make_method
@@ -84,12 +85,7 @@ def train(
     own = method.prepare(table)
     check_folder(folder, config, given, resume)
     _describe_run(folder, config, given, table)
-    if method.first_run is not None:
-        first = folder / FIRST
-        say(f"first run, in {first}: {method.first_run.method}")
-        train(method.first_run, table, first, resume=resume and (first / LAST).is_file(), say=say)
-        found = method.follow(load(first).to(device), table)
-        say(f"second run, in {folder}: {config.method}{'; ' if found else ''}{found}")
+    _run_first(method, table, folder, device, resume=resume, say=say)
     resume = resume and (folder / LAST).is_file()
     config = method.config
     seed_everything(config.seed, verbose=False)
@@ -120,17 +116,32 @@ def train(
     if best.epoch is None or best.best is None:
         raise DataError(f"{table.root}: expected validation images to choose the best epoch on, got none")
     _calibrate_best(folder, table, config)
-    done = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else None
-    sessions = seconds_of_sessions(folder / METRICS)[:-1] if resume else []
-    result = TrainingResult(
-        folder=folder,
-        best_epoch=best.epoch,
-        selection_score=best.best,
-        seconds=done["seconds"] if done else time.monotonic() - started + sum(sessions),
-    )
-    values = {name: value for name, value in vars(result).items() if name != "folder"}
-    write_text(folder / RESULT, json.dumps(values, indent=1) + "\n")  # the last file: the run is complete
-    return result
+    return _record_result(folder, best.epoch, best.best, time.monotonic() - started, resumed=resume)
+
+
+def _run_first(
+    method: Method, table: ImageTable, folder: Path, device: torch.device, *, resume: bool, say: Callable[[str], None]
+) -> None:
+    """The run that has to come before, of a method that trains twice; the method takes from it what it needs."""
+    if method.first_run is None:
+        return
+    first = folder / FIRST
+    say(f"first run, in {first}: {method.first_run.method}")
+    train(method.first_run, table, first, resume=resume and (first / LAST).is_file(), say=say)
+    found = method.follow(load(first).to(device), table)
+    say(f"second run, in {folder}: {method.config.method}{'; ' if found else ''}{found}")
+
+
+def _record_result(folder: Path, epoch: int, score: float, seconds: float, *, resumed: bool) -> TrainingResult:
+    """``result.json``, the last file: with it the run is complete. Earlier sessions count; a complete run stays."""
+    path = folder / RESULT
+    if path.is_file():
+        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    elif resumed:
+        seconds += sum(seconds_of_sessions(folder / METRICS)[:-1])
+    values: dict[str, Any] = {"best_epoch": epoch, "selection_score": score, "seconds": seconds}
+    write_text(path, json.dumps(values, indent=1) + "\n")
+    return TrainingResult(folder=folder, **values)
 
 
 def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, table: ImageTable) -> None:
