@@ -265,7 +265,8 @@ def _benchmark(subparsers: Any) -> None:
         "a table over methods and seeds, the paper's numbers beside ours",
         "ifam benchmark waterbirds --data waterbird_complete95_forest2water2 --runs runs",
     )
-    command.add_argument("name", metavar="NAME", choices=benchmarks.NAMES, help=", ".join(benchmarks.NAMES))
+    names = (*benchmarks.NAMES, benchmarks.SPEED)
+    command.add_argument("name", metavar="NAME", choices=names, help=", ".join(names))
     command.add_argument("--data", type=Path, metavar="DIR", help="the data set (scenes draws its own)")
     command.add_argument("--imagenet9", type=Path, metavar="DIR", help="of in9: the folder of the variants")
     command.add_argument("--class-map", type=Path, metavar="FILE", help="of in9: in_to_in9.json")
@@ -278,8 +279,10 @@ def _benchmark(subparsers: Any) -> None:
         nargs="+",
         default=[],
         metavar="ROW",
-        help="rows of the table (default: all)",
+        help="rows of the table, or cases of speed (default: all)",
     )
+    command.add_argument("--reference", type=Path, metavar="DIR", help="of speed: a checkout of the authors' code")
+    command.add_argument("--rounds", type=int, default=7, metavar="N", help="of speed: default 7")
     command.add_argument("--json", type=Path, metavar="FILE", help="default NAME.json in the folder of the runs")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="default NAME.md in the folder of the runs")
     command.add_argument("--recipe", choices=list(RECIPES), help="to start from (default: the benchmark's)")

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifam import benchmarks
 from ifam.console import print_evaluation, print_row, print_study, show_progress
 from ifam.device import pick_device
 from ifam.errors import DataError, UsageError
@@ -296,6 +297,9 @@ def _test_images(data: Path) -> list[Path]:
 
 def benchmark(options: Namespace) -> None:
     """``ifam benchmark``."""
+    if options.name == benchmarks.SPEED:
+        _benchmark_speed(options)
+        return
     from ifam.benchmarks.run import Options, run_benchmark
 
     given = {name: getattr(options, flag, None) for name, flag in FLAGS.items() if flag != "epochs"}
@@ -321,6 +325,25 @@ def benchmark(options: Namespace) -> None:
     )
     print(markdown.read_text(encoding="utf-8"))
     print(f"{json_path}, {markdown}")
+
+
+def _benchmark_speed(options: Namespace) -> None:
+    from ifam.benchmarks.speed.cases import Bench
+    from ifam.benchmarks.speed.run import run_speed
+    from ifam.benchmarks.speed.theirs import Checkout
+
+    if options.rounds < 1:
+        raise UsageError(f"rounds: expected 1 or more, got {options.rounds}")
+    words = ["ifam benchmark speed", *(["--reference DIR"] if options.reference else [])]
+    words += [f"--rounds {options.rounds}", *(["--methods", *options.methods] if options.methods else [])]
+    bench = Bench(
+        device=pick_device(options.device or "auto"),
+        rounds=options.rounds,
+        checkout=None if options.reference is None else Checkout(options.reference),
+    )
+    written = run_speed(options.methods, bench, json_path=options.json or Path("speed.json"), command=" ".join(words))
+    print(written[1].read_text(encoding="utf-8"))
+    print(", ".join(map(str, written)))
 
 
 def _as_typed(options: Namespace) -> str:

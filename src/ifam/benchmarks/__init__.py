@@ -4,3 +4,5 @@ NAMES = (
     "waterbirds", "cub", "metashift", "siim_acr", "in9", "birds-on-scenes", "ablation", "interventions", "scenes"
 )  # fmt: skip
 """of `ifam.benchmarks.suite.BENCHMARKS`, without its imports"""
+SPEED = "speed"
+"""the benchmark of `ifam.benchmarks.speed`, which trains nothing"""
