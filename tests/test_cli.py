@@ -43,7 +43,7 @@ FLAGS = {
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
-    "--precision --recipe --runs --seeds --set --workers",
+    "--precision --recipe --reference --rounds --runs --seeds --set --workers",
     "import": "--backbone --class-names --image-size --out",
 }
 

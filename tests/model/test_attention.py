@@ -1,7 +1,9 @@
+import itertools
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.layers.attention import Attention
 from torch import Tensor
 
@@ -188,3 +190,29 @@ def test_bounded_gradient_is_the_exact_change_when_a_token_is_added():
             torch.testing.assert_close(grad[new, token], change[new], rtol=1e-9, atol=1e-9)
     (exact,) = torch.autograd.grad((masked_attention(query, key, value, mask) * weights).sum(), mask)
     assert torch.equal(grad[mask == 1], exact[mask == 1])
+
+
+def test_one_kernel_for_all_lengths_gets_the_packed_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is for GPUs; here a loop takes its place, by the same arguments."""
+
+    def loop(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, same: Tensor, longest: int, also: int) -> Tensor:
+        assert ends.dtype == torch.int32
+        assert torch.equal(ends, same)
+        assert longest == also == ends.diff().max()
+        pieces = [
+            F.scaled_dot_product_attention(*(t[a:b].transpose(0, 1) for t in (q, k, v))).transpose(0, 1)
+            for a, b in itertools.pairwise(ends.tolist())
+        ]
+        return torch.cat(pieces)
+
+    monkeypatch.setattr(attention, "varlen_attn", loop)
+    qkv = [torch.randn(1, 2, 9, 4, dtype=torch.float64) for _ in range(3)]
+    got = attention._variable_length_attention(*qkv, [2, 3, 4])
+    torch.testing.assert_close(got, packed_attention(*qkv, [2, 3, 4]), **EXACT)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_packed_attention_on_a_gpu() -> None:
+    qkv = [torch.randn(1, 2, 90, 64) for _ in range(3)]
+    on_gpu = packed_attention(*(t.to("cuda", torch.bfloat16) for t in qkv), [20, 30, 40])
+    torch.testing.assert_close(on_gpu.float().cpu(), packed_attention(*qkv, [20, 30, 40]), atol=2e-2, rtol=2e-2)

@@ -525,3 +525,32 @@ def test_a_dropped_part_leaves_its_tokens_or_hands_them_on(make_model: Any) -> N
                 left = [part for part in range(4) if part not in gone]
                 expected = torch.tensor(left)[discovery.part_logits[image, left].argmax(0)]
             assert torch.equal(parts[image], expected), semantics
+
+
+def test_many_masks_of_each_image_at_once(make_model: Any) -> None:
+    model, images = make_model().eval(), draw_images(batch=3)
+    masks = (
+        torch.rand(3, 5, 4, 4) < torch.tensor([0, 0.2, 0.5, 0.8, 1])[:, None, None]
+    )  # the first empty, the last full
+    with torch.inference_mode():
+        each = model.classify_each(images, masks)
+        for m in range(5):
+            torch.testing.assert_close(each[:, m], model.classify(images, masks[:, m]), atol=1e-5, rtol=1e-5)
+        poisoned = torch.where(masks.any(1).repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None], images, torch.nan)
+        assert torch.equal(model.classify_each(poisoned, masks), each)
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        (
+            torch.ones(2, 4, 4, dtype=torch.bool),
+            "expected bool of shape (2, 1, 4, 4), got torch.bool of shape (2, 4, 4)",
+        ),
+        (torch.ones(2, 0, 4, 4, dtype=torch.bool), "masks of each image: expected a whole number of at least 1, got 0"),
+        ([True], "expected a bool tensor"),
+    ],
+)
+def test_bad_masks_of_each_image(masks: Any, said: str, make_model: Any, refuses_line: Any) -> None:
+    with refuses_line(said):
+        make_model().classify_each(draw_images(batch=2), masks)

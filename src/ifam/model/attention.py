@@ -3,12 +3,13 @@
 Shapes: B images, H heads, N tokens, d width of a head.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.attention.varlen import varlen_attn
 
 CHUNK_ELEMENTS = 2**22
 """Scores that the backward pass holds at a time: 16 MiB in float32."""
@@ -129,5 +130,16 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[in
         _, heads, _, width = query.shape
         q, k, v = (t.view(heads, len(lengths), lengths[0], width).transpose(0, 1) for t in (query[0], key[0], value[0]))
         return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(1, heads, -1, width)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _variable_length_attention(query, key, value, lengths)
     pieces = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
     return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in pieces], dim=2)
+
+
+def _variable_length_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+    """`packed_attention` by one kernel, which exists on GPUs in half precision only."""
+    ends = F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(query.device)
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))  # (T, H, d)
+    longest = max(lengths)
+    out = cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest))
+    return out.transpose(0, 1)[None]

@@ -104,26 +104,29 @@ class Backbone(nn.Module):
         return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible))
 
     def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
-        """The class token (B, D) of images of which only the patches in ``mask`` (B, h, w) bool are ever read.
+        """The class token of images of which only the patches in ``mask`` are ever read.
 
-        All images are packed behind one another without padding, so the cost follows the tokens selected.
+        All are packed behind one another without padding, so the cost follows the tokens selected.
+        ``mask``: (B, h, w) bool, or (B, M, h, w) for M masks of each image. Returns (B, D) or (B, M, D).
         """
-        selected = mask.flatten(1)
+        selected = mask.flatten(-2).flatten(0, -2)  # one row for each image and mask
+        masks_per_image = max(1, len(selected) // max(1, len(images)))
         patches, positions = self.patches(images), self.positions(self.grid(_size(images)))
-        image, place = selected.nonzero(as_tuple=True)
-        tokens_TD = self.project(patches[image, place]) + positions[0, place]
+        row, place = selected.nonzero(as_tuple=True)
+        tokens_TD = self.project(patches[row // masks_per_image, place]) + positions[0, place]
         prefix_PD = self.prefix()[0]
         kept = selected.sum(1)
-        # slots of prefix and patches in the packed batch: image by image, prefix first
+        # slots of prefix and patches in the packed batch: row by row, prefix first
         ends = (kept + self.num_prefix_tokens).cumsum(0)
         starts = ends - kept - self.num_prefix_tokens
         prefix_slots = (starts[:, None] + torch.arange(self.num_prefix_tokens, device=mask.device)).flatten()
-        patch_slots = torch.arange(len(image), device=mask.device) + self.num_prefix_tokens * (image + 1)
+        patch_slots = torch.arange(len(row), device=mask.device) + self.num_prefix_tokens * (row + 1)
         order = torch.cat([prefix_slots, patch_slots]).argsort()
-        packed = torch.cat([prefix_PD.repeat(len(images), 1), tokens_TD.to(prefix_PD.dtype)])[order]
+        packed = torch.cat([prefix_PD.repeat(len(selected), 1), tokens_TD.to(prefix_PD.dtype)])[order]
         lengths = (ends - starts).tolist()
         encoded = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths))
-        return encoded[0, starts]
+        class_tokens: Tensor = encoded[0, starts]
+        return class_tokens.view(*mask.shape[:-2], self.width)
 
     def keys(self, images: Tensor) -> Tensor:
         """Keys of the last attention layer, heads side by side, without the prefix: (B, h, w, H · d)."""

@@ -51,7 +51,10 @@ class TokenClassifier(SummaryClassifier):
         super().__init__(backbone, num_classes)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits (B, C), of all tokens or of those in ``mask`` (B, h, w) bool: nothing else is ever read."""
+        """Logits (B, C), of all tokens or of those in ``mask`` (B, h, w) bool: nothing else is ever read.
+
+        Of M masks of each image, (B, M, h, w): (B, M, C).
+        """
         if mask is None:
             return super().forward(images)
         return self.score(self.backbone.forward_selected(images, mask))

@@ -229,6 +229,18 @@ class IFAM(Classifier):
         logits: Tensor = self._masked_classifier(images, mask)
         return logits
 
+    def classify_each(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Stage 2 of M masks of every image, in one packed batch: logits (B, M, C), each as `classify` has it.
+
+        ``masks``: (B, M, h, w) bool, M of 1 or more.
+        """
+        self.check_images(images)
+        count = masks.shape[1] if isinstance(masks, Tensor) and masks.ndim == 4 else 1
+        at_least("masks of each image", count, 1)
+        check_mask(masks, (len(images), count, *self.stage1.grid((images.shape[2], images.shape[3]))))
+        logits: Tensor = self._masked_classifier(images, masks)
+        return logits
+
     def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:
         """Modulated: (B, D, K+1)."""
         features: Tensor = self.modulation(part_maths.part_features(maps, tokens).to(self.modulation.weight.dtype))
