@@ -61,6 +61,7 @@ PAPER = {
     "precision": "32-true",
     "ema": None,
     "select_by": "auto",
+    "activation_checkpointing": False,
     "workers": 2,
     "seed": 0,
     "device": "auto",

@@ -172,6 +172,8 @@ class TrainingConfig:
     select_by: SelectBy = "auto"
     """which epoch is kept, by its score on the validation split; auto: worst-group accuracy where groups are known,
     accuracy otherwise; last: the last, whatever its score"""
+    activation_checkpointing: bool = False
+    """compute activations again in the backward pass instead of keeping them: less memory, a third more work"""
     workers: int = 2
     seed: int = 0
     device: str = "auto"

@@ -5,14 +5,15 @@ import pytest
 import torch
 from generated import tiny_config, write_image
 
-from ifam.config import OptimizerConfig
+from ifam.config import MaskGradient, OptimizerConfig
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
+from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
 from ifam.training.methods import TwoStage
 from ifam.training.optim import make_optimizer
-from ifam.training.prepare import fit_preprocessing, initialise_prototypes
+from ifam.training.prepare import checkpoint_activations, fit_preprocessing, initialise_prototypes
 
 CPU = torch.device("cpu")
 
@@ -79,3 +80,36 @@ def test_rates_may_fall_after_every_step() -> None:
     falling = [0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 10)).item()) for step in range(10)]
     assert rates["prototypes_undecayed"] == pytest.approx(falling + [0.0] * 10, abs=1e-6)
     assert rates["stage2_heads"] == pytest.approx([0.0] * 10 + falling, abs=1e-6)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "cut"])
+def test_checkpointed_activations_give_the_same_gradients_and_keep_less(
+    gradient: MaskGradient, scenes: ImageTable
+) -> None:
+    config = tiny_config(model__mask_gradient=gradient, model__stage2_part_dropout=0.0)
+    model = TwoStage(config).build(scenes.class_names).train()
+    images, kept = torch.randn(2, 3, 32, 32), []
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model.zero_grad()
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            out = model(images)
+            (out.logits.square().sum() + out.stage1_logits.square().sum()).backward()
+        kept.append(sum(sizes))
+        return [torch.zeros(1) if p.grad is None else p.grad.clone() for p in model.parameters()]
+
+    before = gradients()
+    checkpoint_activations(model)
+    torch.testing.assert_close(gradients(), before)
+    assert kept[1] < kept[0]
+
+
+def test_a_backbone_that_cannot_is_refused() -> None:
+    class Unable(torch.nn.Module):
+        def set_grad_checkpointing(self) -> None:
+            raise AssertionError
+
+    with pytest.raises(UsageError, match="expected a backbone that timm can do it with, got Unable"):
+        checkpoint_activations(Unable())  # type: ignore[arg-type]

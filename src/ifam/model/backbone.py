@@ -16,6 +16,7 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ifam.errors import UsageError
 from ifam.model.attention import masked_attention, packed_attention, soft_masked_attention
@@ -190,12 +191,20 @@ class Backbone(nn.Module):
         vit = self.vit
         tokens = vit.norm_pre(vit.pos_drop(tokens))
         for block in vit.blocks:
-            attended = block_attention(block.attn, block.norm1(tokens), attend)
-            tokens = tokens + block.drop_path1(block.ls1(attended))
-            tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+            if vit.grad_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(run_block, block, tokens, attend, use_reentrant=False)
+            else:
+                tokens = run_block(block, tokens, attend)
         # timm moves the last norm to fc_norm where it pools by averaging
         normalised: Tensor = vit.fc_norm(vit.norm(tokens))
         return normalised
+
+
+def run_block(block: Any, tokens: Tensor, attend: Attend) -> Tensor:
+    """timm's transformer block with its score function replaced. ``tokens``: (B, N, D)."""
+    tokens = tokens + block.drop_path1(block.ls1(block_attention(block.attn, block.norm1(tokens), attend)))
+    out: Tensor = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+    return out
 
 
 def block_attention(attention: Attention, tokens: Tensor, attend: Attend) -> Tensor:

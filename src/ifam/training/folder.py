@@ -18,7 +18,7 @@ CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metric
 LAST = f"{CHECKPOINTS}/last.ckpt"
 FIRST = "first"
 """the run that comes before, of methods that train twice"""
-RESUMABLE = ("precision", "workers", "device", "skip_unreadable")
+RESUMABLE = ("precision", "activation_checkpointing", "workers", "device", "skip_unreadable")
 """what may change when a run is resumed: how it is run, not what is run"""
 
 

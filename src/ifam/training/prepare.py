@@ -1,6 +1,7 @@
 """What a run settles before it starts: the splits, what is done to an image, and where the prototypes begin."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -68,6 +69,24 @@ def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
         return sizes.pop()
     side = sorted(min(size) for size in sizes)[len(sizes) // 2]
     return side, side
+
+
+def checkpoint_activations(model: Classifier) -> None:
+    """Have every backbone of ``model`` compute its activations again in the backward pass.
+
+    Raises:
+        UsageError: timm cannot do that with this one.
+    """
+    for module in model.modules():
+        enable: Any = getattr(module, "set_grad_checkpointing", None)
+        if enable is not None:
+            try:
+                enable()
+            except AssertionError as error:
+                name = type(module).__name__
+                raise UsageError(
+                    f"activation_checkpointing: expected a backbone that timm can do it with, got {name}"
+                ) from error
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ from ifam.training.folder import (
 )
 from ifam.training.methods import Method
 from ifam.training.module import TrainingModule
-from ifam.training.prepare import fit_preprocessing, initialise_prototypes, prepare_splits
+from ifam.training.prepare import checkpoint_activations, fit_preprocessing, initialise_prototypes, prepare_splits
 from ifam.training.registry import make_method
 
 
@@ -93,6 +93,8 @@ def train(
     fit_preprocessing(model, table, config)
     if not resume:
         initialise_prototypes(model, table, config, device)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
     model.training_group_sizes = table.select("train").group_counts()
     table = own
     data = ImageDataModule(
