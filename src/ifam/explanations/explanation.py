@@ -15,6 +15,7 @@ from ifam.data.images import open_image, to_rgb
 from ifam.data.transforms import test_transform
 from ifam.errors import UsageError
 from ifam.explanations.figures import explanation_figure, picture_file
+from ifam.explanations.shapley import ShapleyValues, shapley_values
 from ifam.model.two_stage import IFAM
 from ifam.output import EncodedDiscovery
 from ifam.preprocessing import Preprocessing
@@ -64,6 +65,10 @@ class Explanation:
         removed = tuple(dict.fromkeys((*self.removed_parts, *(int(part) for part in parts))))
         quantiles = [q for q in (self.token_quantile, token_quantile) if q is not None]
         return _conclude(self._model, self._view, self._discovery, removed, min(quantiles, default=None))
+
+    def shapley(self) -> ShapleyValues:
+        """What each part contributes to the logits; see `ifam.explanations.shapley`."""
+        return shapley_values(self._model, self._view, torch.from_numpy(self.parts)[None].to(self._view.device))
 
     def plot(self) -> "Figure":
         """Photograph, parts, what stage 2 saw, and the top classes, as a matplotlib figure."""
