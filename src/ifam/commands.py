@@ -173,7 +173,7 @@ def _load_with_parts(folder: str) -> "IFAM":
 
     model = load(folder)
     if not isinstance(model, IFAM):
-        raise UsageError(f"{folder}: expected a model with parts, got a plain classifier")
+        raise UsageError(f"{folder}: expected a model with parts, got a {type(model).__name__}, which has none")
     return model
 
 

@@ -91,7 +91,7 @@ def predict(
         UsageError: an impossible argument, or one that asks for parts of a model that has none.
     """
     if overlays is not None and not isinstance(model, IFAM):
-        raise UsageError("overlays: expected a model with parts, got a plain classifier")
+        raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
     if min_kept > 0 and not (isinstance(model, IFAM) and model.is_faithful):
         raise UsageError("min-kept: expected a model whose prediction rests on its mask only, got one that sees more")
     if not 0 <= min_kept <= 1:

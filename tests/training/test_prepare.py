@@ -113,3 +113,9 @@ def test_a_backbone_that_cannot_is_refused() -> None:
 
     with pytest.raises(UsageError, match="expected a backbone that timm can do it with, got Unable"):
         checkpoint_activations(Unable())  # type: ignore[arg-type]
+
+
+def test_more_parts_than_tokens_are_refused(scenes: ImageTable) -> None:
+    config = tiny_config(model__num_parts=17)
+    with pytest.raises(UsageError, match="expected at most one for each of the 4 × 4 tokens of an image, got 17"):
+        fit_preprocessing(TwoStage(config).build(scenes.class_names), scenes, config)

@@ -37,6 +37,13 @@ def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConf
         _fit_image_size(model, image_size_of(table))
     else:
         model.set_image_size((size, size) if isinstance(size, int) else size)
+    if isinstance(model, IFAM):
+        rows, columns = model.stage1.grid(model.preprocessing.image_size)
+        if model.num_parts > rows * columns:
+            raise UsageError(
+                f"num_parts: expected at most one for each of the {rows} × {columns} tokens of an image, got "
+                f"{model.num_parts}; choose fewer or larger images"
+            )
     if config.augmentation == "xray":
         model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
 
