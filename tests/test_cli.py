@@ -44,6 +44,7 @@ FLAGS = {
     "--workers",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
     "--precision --recipe --reference --rounds --runs --seeds --set --workers",
+    "verify": "--batch-size --device --json --precision --seed --workers",
     "import": "--backbone --class-names --image-size --out",
 }
 

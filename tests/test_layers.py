@@ -17,7 +17,7 @@ LAYERS = (
     ("model", "losses", "metrics"),
     ("data", "storage"),
     ("doctor", "calibrate", "score", "evaluate", "imagenet9", "interventions", "explanations"),
-    ("intervene", "predict", "training"),
+    ("intervene", "predict", "verify", "training"),
     ("console",),
     ("demo", "benchmarks"),
     ("commands",),

@@ -69,7 +69,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=_version())
     subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _intervene, _predict, _import, _benchmark):
+    for add in (_demo, _doctor, _train, _evaluate, _calibrate, _intervene, _predict, _verify, _import, _benchmark):
         add(subparsers)
     return top
 
@@ -239,6 +239,21 @@ def _predict(subparsers: Any) -> None:
     command.add_argument("--overlays", type=Path, metavar="DIR", help="pictures of the parts over the photographs")
     command.add_argument("--min-kept", type=float, default=0.0, metavar="X", help="abstain below this share of tokens")
     _interventions(command)
+    _resources(command)
+
+
+def _verify(subparsers: Any) -> None:
+    command = _command(
+        subparsers,
+        "verify",
+        commands.verify,
+        "check the guarantee: pixels outside the mask change no bit; how much the mask alone tells",
+        "ifam verify run photographs/test/ --json certificate.json",
+    )
+    command.add_argument("run_folder", metavar="RUN")
+    command.add_argument("images", nargs="*", metavar="IMAGES", help="default: the test images of scenes")
+    command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
     _resources(command)
 
 

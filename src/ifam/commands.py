@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifam import benchmarks
-from ifam.console import print_evaluation, print_row, print_study, show_progress
+from ifam.console import print_certificate, print_evaluation, print_row, print_study, show_progress
 from ifam.device import pick_device
-from ifam.errors import DataError, UsageError
+from ifam.errors import DataError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
@@ -287,6 +287,36 @@ def predict(options: Namespace) -> None:
         print(f"{len(paths) - unreadable} predictions in {options.out}")
     if unreadable:
         raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")
+
+
+def verify(options: Namespace) -> None:
+    """``ifam verify``."""
+    import hashlib
+
+    from ifam.files import make_room, write_text
+    from ifam.predict import find_images
+    from ifam.storage import WEIGHTS
+    from ifam.verify import verify as run
+
+    model = _load_with_parts(options.run_folder)
+    paths = find_images(options.images) if options.images else _test_images(_scenes())
+    if options.json is not None:
+        make_room(options.json)
+    progress = show_progress("verifying")
+    certificate = run(model, paths, seed=options.seed, progress=progress, **_resources(options))
+    print_certificate(certificate)
+    if options.json is not None:
+        seen = hashlib.sha256()
+        for path in paths:
+            seen.update(path.read_bytes())
+        weights = Path(options.run_folder) / WEIGHTS
+        hashes = {
+            "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+            "images_sha256": seen.hexdigest(),
+        }
+        write_text(options.json, json.dumps(certificate.to_dict() | hashes, indent=1) + "\n")
+    if not certificate.holds:
+        raise VerificationError("verify: the prediction does not rest on the mask alone; see above")
 
 
 def _test_images(data: Path) -> list[Path]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ifam.metrics.bootstrap import Interval
     from ifam.predict import PredictionRow
     from ifam.score import GroupResult
+    from ifam.verify import Certificate
 
 
 FEW = 10
@@ -178,6 +179,40 @@ def print_row(row: "PredictionRow") -> None:
     kept = "" if row.kept is None else f", {row.kept:.0%} of the image seen"
     note = "" if row.status == "ok" else f" [{row.status}]"
     print(f"{row.path}: {answer}{kept}{note}")
+
+
+def print_certificate(found: "Certificate") -> None:
+    """What was replaced and what it changed; then what the guarantee does not cover."""
+    rows = [
+        (f"outside, {what}", str(changes.images), str(changes.bits), f"{changes.largest:.3g}")
+        for what, changes in found.outside.items()
+    ]
+    inside = found.inside
+    rows.append(("inside, noise (control)", str(inside.images), str(inside.bits), f"{inside.largest:.3g}"))
+    print_comparison(
+        f"{_images(found.num_images)}, {found.with_evidence} with evidence; the mask is held, pixels are replaced: logits that change",
+        ("pixels replaced", "images", "bits", "largest change"),
+        rows,
+    )
+    if found.holds:
+        print("holds: no pixel outside the mask changed a bit of any prediction")
+    elif any(changes.bits for changes in found.outside.values()):
+        print("does not hold: pixels outside the mask changed predictions")
+    else:
+        print("cannot tell: pixels inside the mask changed nothing either")
+    print(
+        f"not covered: with the background of another photograph the mask keeps {found.mask_iou:.0%} of itself "
+        f"(IoU, mean), and {found.answers_moved:.1%} of the answers change"
+    )
+    leak = found.leakage
+    if leak is None:
+        print("mask leakage: not measured, too few images of two answers")
+        return
+    verdict = "suspicious: the mask may say the answer by its shape" if leak.is_suspicious else "no sign of a code"
+    print(
+        f"mask leakage: from the masks alone {leak.balanced_accuracy:.1%} of the answers "
+        f"({leak.low:.1%} to {leak.high:.1%}; chance {leak.chance:.1%}, {_images(leak.num_images)}): {verdict}"
+    )
 
 
 def show_progress(what: str) -> Any:

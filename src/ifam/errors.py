@@ -25,3 +25,7 @@ class CheckpointError(IfamError):
 
 class TrainingError(IfamError):
     """A run that cannot go on, for instance because a loss is not finite."""
+
+
+class VerificationError(IfamError):
+    """A model whose prediction rests on more than its mask."""

@@ -117,5 +117,5 @@ def test_a_backbone_that_cannot_is_refused() -> None:
 
 def test_more_parts_than_tokens_are_refused(scenes: ImageTable) -> None:
     config = tiny_config(model__num_parts=99)
-    with pytest.raises(UsageError, match="expected at most one for each of the . × . tokens of an image, got 99"):
+    with pytest.raises(UsageError, match=r"expected at most one for each of the \d × \d tokens of an image, got 99"):
         fit_preprocessing(TwoStage(config).build(scenes.class_names), scenes, config)
