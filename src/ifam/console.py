@@ -190,7 +190,8 @@ def print_certificate(found: "Certificate") -> None:
     inside = found.inside
     rows.append(("inside, noise (control)", str(inside.images), str(inside.bits), f"{inside.largest:.3g}"))
     print_comparison(
-        f"{_images(found.num_images)}, {found.with_evidence} with evidence; the mask is held, pixels are replaced: logits that change",
+        f"{_images(found.num_images)}, {found.with_evidence} with evidence; the mask is held, pixels are replaced, and "
+        "the logits change",
         ("pixels replaced", "images", "bits", "largest change"),
         rows,
     )

@@ -125,6 +125,13 @@ def test_from_data_to_a_table_and_nothing_twice(data: Path, tmp_path: Path, trai
     assert trained == []
     assert again["lines"] == first["lines"]
 
+    one = bench("birds-on-scenes", data, tmp_path, methods=["erm"])  # and all that is complete beside it
+    assert one["lines"] == first["lines"]
+    other_seeds = bench(
+        "birds-on-scenes", data, tmp_path, methods=["erm"], seeds=(0,), epochs=1, runs=tmp_path / "more"
+    )
+    assert [line["slug"] for line in other_seeds["lines"]] == ["erm"]
+
 
 def test_interrupted_and_resumed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = bench("ablation", data, tmp_path / "straight", methods=["full", "no-second-stage"], seeds=(0,))

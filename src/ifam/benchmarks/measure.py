@@ -13,6 +13,7 @@ from ifam.benchmarks.suite import Benchmark
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device
+from ifam.errors import DataError, UsageError
 from ifam.files import write_text
 from ifam.intervene import trials_on_validation
 from ifam.interventions import Intervention, is_sure
@@ -58,20 +59,12 @@ def measure(
     say: Callable[[str], None],
 ) -> Iterator[Line]:
     """The lines of a row over the seeds that ``sources`` names; what was done before is not repeated."""
-    first = next(iter(sources))
-    tuning = []
-    for number, setting in enumerate(row.tries if len(row.tries) > 1 else ()):
-        tried = folder / f"{row.slug}/setting{number}-seed{first}"
-        done = take_or_train(configure(row, setting), first, sources[first].data, tried, say)
-        tuning.append({**setting, "val_score": done["selection_score"]})
-    best = max(range(len(tuning)), key=lambda number: tuning[number]["val_score"]) if tuning else 0
-    runs = {
-        seed: replace(source, run=folder / f"{row.slug}/setting{best}-seed{seed}") for seed, source in sources.items()
-    }
-    training = {
-        seed: take_or_train(configure(row, row.tries[best]), seed, source.data, _run(source), say)
-        for seed, source in runs.items()
-    }
+
+    def make(config: TrainingConfig, seed: int, data: Path, run: Path) -> dict[str, Any]:
+        return take_or_train(config, seed, data, run, say)
+
+    tuning, runs, training = _runs_of(row, configure, sources, folder, make)
+    first = next(iter(runs))
     config = configuration.read(_run(runs[first]) / CONFIG)  # as it was run, which may be in another precision
 
     def line(slug: str, name: str, kind: str | None) -> Line:
@@ -90,6 +83,37 @@ def measure(
         yield line(f"{row.slug}-intervened", f"{row.name}, interventions", "any")
 
 
+def is_measured(row: Row, configure: Configure, *, sources: Mapping[int, Source], folder: Path) -> bool:
+    """Whether every run that the row needs over these seeds is complete, with these settings and on this data."""
+    try:
+        _runs_of(row, configure, sources, folder, take)
+    except (DataError, UsageError):
+        return False
+    return True
+
+
+Get = Callable[[TrainingConfig, int, Path, Path], dict[str, Any]]
+"""The result of the run of a configuration with a seed, on data, in a folder."""
+
+
+def _runs_of(
+    row: Row, configure: Configure, sources: Mapping[int, Source], folder: Path, get: Get
+) -> tuple[list[dict[str, Any]], dict[int, Source], dict[int, dict[str, Any]]]:
+    """Every setting tried on the first seed with its score on the validation split; of the best, the runs by seed."""
+    first = next(iter(sources))
+    tuning = []
+    for number, setting in enumerate(row.tries if len(row.tries) > 1 else ()):
+        tried = folder / f"{row.slug}/setting{number}-seed{first}"
+        done = get(configure(row, setting), first, sources[first].data, tried)
+        tuning.append({**setting, "val_score": done["selection_score"]})
+    best = max(range(len(tuning)), key=lambda number: tuning[number]["val_score"]) if tuning else 0
+    runs = {
+        seed: replace(source, run=folder / f"{row.slug}/setting{best}-seed{seed}") for seed, source in sources.items()
+    }
+    chosen_config = configure(row, row.tries[best])
+    return tuning, runs, {seed: get(chosen_config, seed, source.data, _run(source)) for seed, source in runs.items()}
+
+
 def take_or_train(
     config: TrainingConfig, seed: int, data: Path, folder: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -106,6 +130,19 @@ def take_or_train(
             train(config, table, folder, resume=begun, say=say)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"interrupted in {folder}; the same command goes on from there") from stop
+    return take(config, seed, data, folder)
+
+
+def take(config: TrainingConfig, seed: int, data: Path, folder: Path) -> dict[str, Any]:
+    """``result.json`` of a complete run.
+
+    Raises:
+        DataError: there is none.
+        UsageError: the folder holds a run of another configuration or on other data.
+    """
+    if not (folder / RESULT).is_file():
+        raise DataError(f"{folder}: expected a complete run, found no {RESULT}")
+    config, table = seeded(config, seed), read_table(data)
     check_same_settings(folder, config)
     check_same_data(folder, table)
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))

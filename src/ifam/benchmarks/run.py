@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ifam.benchmarks.measure import Configure, Line, measure, seeded
+from ifam.benchmarks.measure import Configure, Line, is_measured, measure, seeded
 from ifam.benchmarks.report import to_json, to_markdown
 from ifam.benchmarks.rows import Row, Settings
 from ifam.benchmarks.scores import Source
@@ -44,7 +44,9 @@ def run_benchmark(
     command: str,
     say: Callable[[str], None] = print,
 ) -> list[Line]:
-    """Measure every row over every seed; both files are written anew after each row, so that nothing is lost.
+    """Measure the chosen rows over every seed; both files are written anew after each, so that nothing is lost.
+
+    Rows that were not chosen are in the files too if all of their runs are complete.
 
     Raises:
         UsageError: no such benchmark or row, or a run of other settings or data in the way.
@@ -66,6 +68,11 @@ def run_benchmark(
         return configuration_of(benchmark, row, setting, options)
 
     _check(benchmark, rows, configure, sources, options)
+    rows = tuple(
+        row
+        for row in benchmark.rows
+        if row in rows or is_measured(row, configure, sources=sources, folder=options.runs)
+    )
     lines: list[Line] = []
     for number, row in enumerate(rows, start=1):
         say(f"{number} of {len(rows)}: {row.name}")
