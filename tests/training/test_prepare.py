@@ -13,7 +13,7 @@ from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
 from ifam.training.methods import TwoStage
 from ifam.training.optim import make_optimizer
-from ifam.training.prepare import checkpoint_activations, fit_preprocessing, initialise_prototypes
+from ifam.training.prepare import checkpoint_activations, doubts, fit_preprocessing, initialise_prototypes
 
 CPU = torch.device("cpu")
 
@@ -115,7 +115,10 @@ def test_a_backbone_that_cannot_is_refused() -> None:
         checkpoint_activations(Unable())  # type: ignore[arg-type]
 
 
-def test_more_parts_than_tokens_are_refused(scenes: ImageTable) -> None:
-    config = tiny_config(model__num_parts=99)
-    with pytest.raises(UsageError, match=r"expected at most one for each of the \d × \d tokens of an image, got 99"):
-        fit_preprocessing(TwoStage(config).build(scenes.class_names), scenes, config)
+@pytest.mark.parametrize(("num_parts", "doubted"), [(2, False), (99, True)])
+def test_more_parts_than_tokens_are_doubted(num_parts: int, doubted: bool, scenes: ImageTable) -> None:
+    config = tiny_config(model__num_parts=num_parts)
+    model = TwoStage(config).build(scenes.class_names)
+    fit_preprocessing(model, scenes, config)
+    assert doubts(model).startswith("warning: 99 parts for ") == doubted
+    assert bool(doubts(model)) == doubted

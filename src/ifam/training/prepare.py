@@ -37,13 +37,6 @@ def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConf
         _fit_image_size(model, image_size_of(table))
     else:
         model.set_image_size((size, size) if isinstance(size, int) else size)
-    if isinstance(model, IFAM):
-        rows, columns = model.stage1.grid(model.preprocessing.image_size)
-        if model.num_parts > rows * columns:
-            raise UsageError(
-                f"num_parts: expected at most one for each of the {rows} × {columns} tokens of an image, got "
-                f"{model.num_parts}; choose fewer or larger images"
-            )
     if config.augmentation == "xray":
         model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
 
@@ -76,6 +69,16 @@ def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
         return sizes.pop()
     side = sorted(min(size) for size in sizes)[len(sizes) // 2]
     return side, side
+
+
+def doubts(model: Classifier) -> str:
+    """What is odd about a model that can be trained all the same; empty if nothing is."""
+    if not isinstance(model, IFAM):
+        return ""
+    rows, columns = model.stage1.grid(model.preprocessing.image_size)
+    if model.num_parts <= rows * columns:
+        return ""
+    return f"warning: {model.num_parts} parts for {rows} × {columns} tokens of an image: some will stay empty"
 
 
 def checkpoint_activations(model: Classifier) -> None:

@@ -41,7 +41,13 @@ from ifam.training.folder import (
 )
 from ifam.training.methods import Method
 from ifam.training.module import TrainingModule
-from ifam.training.prepare import checkpoint_activations, fit_preprocessing, initialise_prototypes, prepare_splits
+from ifam.training.prepare import (
+    checkpoint_activations,
+    doubts,
+    fit_preprocessing,
+    initialise_prototypes,
+    prepare_splits,
+)
 from ifam.training.registry import make_method
 
 
@@ -91,6 +97,8 @@ def train(
     seed_everything(config.seed, verbose=False)
     model = method.build(table.class_names)
     fit_preprocessing(model, table, config)
+    if doubts(model):
+        say(doubts(model))
     if not resume:
         initialise_prototypes(model, table, config, device)
     if config.activation_checkpointing:
