@@ -233,8 +233,7 @@ def _predict(subparsers: Any) -> None:
         "predict files, folders and globs, with the parts that each prediction rests on",
         "ifam predict run photographs/*.jpg --out predictions.parquet --overlays pictures/",
     )
-    command.add_argument("run_folder", metavar="RUN")
-    command.add_argument("images", nargs="*", metavar="IMAGES", help="default: the test images of scenes")
+    _run_and_images(command)
     command.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .jsonl (default: a table on the screen)")
     command.add_argument("--overlays", type=Path, metavar="DIR", help="pictures of the parts over the photographs")
     command.add_argument("--min-kept", type=float, default=0.0, metavar="X", help="abstain below this share of tokens")
@@ -250,8 +249,7 @@ def _verify(subparsers: Any) -> None:
         "check the guarantee: pixels outside the mask change no bit; how much the mask alone tells",
         "ifam verify run photographs/test/ --json certificate.json",
     )
-    command.add_argument("run_folder", metavar="RUN")
-    command.add_argument("images", nargs="*", metavar="IMAGES", help="default: the test images of scenes")
+    _run_and_images(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
     _resources(command)
@@ -318,6 +316,11 @@ def _data(command: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="folder, .csv or .parquet; see ifam doctor (default: scenes, a generated data set)",
     )
+
+
+def _run_and_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_folder", metavar="RUN")
+    command.add_argument("images", nargs="*", metavar="IMAGES", help="default: the test images of scenes")
 
 
 def _interventions(command: argparse.ArgumentParser) -> None:

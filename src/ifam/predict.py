@@ -16,7 +16,7 @@ from ifam.config import Precision
 from ifam.data.batch import Batch
 from ifam.data.folders import images_below
 from ifam.data.module import ImageDataModule
-from ifam.data.table import ImageTable, Sample
+from ifam.data.table import table_of_files
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.evaluate import interventions_on
@@ -98,8 +98,7 @@ def predict(
         raise UsageError(f"min_kept: expected a share from 0 to 1, got {min_kept}")
     interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
-    samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
-    table = ImageTable(root=Path(), layout="files", class_names=tuple(model.class_names), samples=samples)
+    table = table_of_files(paths, model.class_names)
     data = ImageDataModule(
         table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
     )

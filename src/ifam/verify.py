@@ -16,10 +16,11 @@ from torch import Tensor
 from ifam.config import Precision
 from ifam.data.batch import require_readable
 from ifam.data.module import ImageDataModule
-from ifam.data.table import ImageTable, Sample
+from ifam.data.table import table_of_files
 from ifam.device import arithmetic
 from ifam.errors import UsageError
 from ifam.metrics.bootstrap import bootstrap_interval
+from ifam.metrics.parts import mask_intersection_union
 from ifam.model.two_stage import IFAM
 from ifam.output import EncodedDiscovery, Selection
 
@@ -155,7 +156,7 @@ class _Tally:
             self._compare(name, logits, answer_held(model, replaced, discovery, selection))
         self._compare("inside", logits, answer_held(model, torch.where(seen, noise, images), discovery, selection))
         anew = model(torch.where(seen, images, neighbours))
-        both, either = (selection.mask & anew.mask).flatten(1).sum(1), (selection.mask | anew.mask).flatten(1).sum(1)
+        both, either = mask_intersection_union(selection.mask, anew.mask)
         self.overlaps += torch.where(either > 0, both / either.clamp(min=1), 1.0).tolist()
         self.moved += (logits.argmax(1) != anew.logits.argmax(1)).tolist()
         self.masks.append(selection.mask.cpu())
@@ -255,8 +256,7 @@ def mask_leakage(masks: Tensor, answers: Tensor, class_names: Sequence[str], *, 
 
 
 def _batches(model: IFAM, paths: Sequence[Path], batch_size: int, workers: int) -> Iterator[Tensor]:
-    samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
-    table = ImageTable(root=Path(), layout="files", class_names=tuple(model.class_names), samples=samples)
+    table = table_of_files(paths, model.class_names)
     data = ImageDataModule(
         table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
     )

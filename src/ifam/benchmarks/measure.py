@@ -122,12 +122,11 @@ def take_or_train(
     Raises:
         UsageError: the folder holds a run of another configuration or on other data.
     """
-    config, table = seeded(config, seed), read_table(data)
     if not (folder / RESULT).is_file():
         say(f"training {folder}")
         begun = (folder / LAST).is_file() or (folder / FIRST / LAST).is_file()
         try:
-            train(config, table, folder, resume=begun, say=say)
+            train(seeded(config, seed), read_table(data), folder, resume=begun, say=say)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"interrupted in {folder}; the same command goes on from there") from stop
     return take(config, seed, data, folder)
@@ -142,9 +141,8 @@ def take(config: TrainingConfig, seed: int, data: Path, folder: Path) -> dict[st
     """
     if not (folder / RESULT).is_file():
         raise DataError(f"{folder}: expected a complete run, found no {RESULT}")
-    config, table = seeded(config, seed), read_table(data)
-    check_same_settings(folder, config)
-    check_same_data(folder, table)
+    check_same_settings(folder, seeded(config, seed))
+    check_same_data(folder, read_table(data))
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     return result
 

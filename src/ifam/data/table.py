@@ -147,3 +147,9 @@ def _counts(names: Sequence[str], indices: Iterable[int | None]) -> dict[str, in
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def table_of_files(paths: Sequence[Path], class_names: Sequence[str]) -> ImageTable:
+    """Images of which nothing is known but where they are; the class is the first for all."""
+    samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
+    return ImageTable(root=Path(), layout="files", class_names=tuple(class_names), samples=samples)

@@ -97,8 +97,8 @@ def train(
     seed_everything(config.seed, verbose=False)
     model = method.build(table.class_names)
     fit_preprocessing(model, table, config)
-    if doubts(model):
-        say(doubts(model))
+    if doubt := doubts(model):
+        say(doubt)
     if not resume:
         initialise_prototypes(model, table, config, device)
     if config.activation_checkpointing:

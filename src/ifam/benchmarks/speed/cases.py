@@ -205,7 +205,7 @@ def training(setting: Setting, bench: Bench) -> Measurement:
 
 
 def training_memory(setting: Setting, bench: Bench) -> Measurement:
-    """Peak memory of a training step with the exact gradient of the mask, and with the dense pass without it."""
+    """Peak memory of a training step with the exact gradient of the mask, and with it cut."""
     gradients: tuple[MaskGradient, ...] = ("exact", "cut")
     peaks = {
         gradient: peak_memory(training_step, (setting, bench.device, gradient), bench.device) for gradient in gradients
@@ -239,9 +239,7 @@ def training_step(setting: Setting, device: str, gradient: MaskGradient) -> Work
 def _their_step(setting: Setting, device: str, checkout: Checkout) -> Work:
     """The work of one step of the authors' training loop, the same parameters frozen and the same optimizer."""
     model = make_model(setting, device).train()
-    method = TwoStage(TrainingConfig(method="ifam", model=ModelConfig(num_parts=setting.num_parts)))
     theirs: Any = checkout.with_weights_of(model)
-    freeze_rest(model, method.groups(model))
     blocks = [*theirs.stage_1.blocks.parameters(), *theirs.stage_1.patch_embed.parameters()]
     for parameter in (*blocks, *theirs.stage_1.norm.parameters()):
         parameter.requires_grad_(False)

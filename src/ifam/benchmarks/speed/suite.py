@@ -35,65 +35,53 @@ def on_cpu() -> Mapping[str, Case]:
     large = Setting(backbone="vit_small_patch14_reg4_dinov2", image_size=518, kept=(1.0, 0.1))
     small = replace(large, image_size=224, kept=(0.3,) * 8)
     trained = replace(small, backbone="vit_small_patch14_dinov2")
-    return {
-        "inference": Case(
-            title="Inference",
-            measure=inference,
-            settings=[base, *_evenly(base, 0.3), large, *_evenly(large, 0.1, 0.3, 0.5, 1.0)],
-        ),
-        "image-size": Case(
-            title="Image size",
-            measure=inference,
-            settings=[replace(small, image_size=size, kept=(0.3,) * 2) for size in (224, 336, 448, 518)],
-        ),
-        "batch": Case(
-            title="Batch size; latency at one image",
-            measure=inference,
-            settings=[replace(small, kept=(0.3,) * batch) for batch in (1, 2, 4, 8, 16)],
-        ),
-        "parts": Case(
-            title="Number of parts",
-            measure=inference,
-            settings=[replace(small, num_parts=k) for k in (1, 4, 16)],
-        ),
-        "precision": Case(title="bfloat16 against float32", measure=precisions, settings=[base]),
-        "leave-one-out": Case(
-            title="Leave-one-out", measure=leave_one_out, settings=[replace(small, kept=(0.3,) * 64)]
-        ),
-        "training": Case(title="Training step", measure=training, settings=[trained]),
-        "memory": Case(
-            title="Peak memory of a training step",
-            measure=training_memory,
-            settings=[replace(trained, image_size=518, kept=(0.3,) * 2)],
-        ),
-    }
+    return _cases(
+        {
+            "inference": [base, *_evenly(base, 0.3), large, *_evenly(large, 0.1, 0.3, 0.5, 1.0)],
+            "image-size": [replace(small, image_size=size, kept=(0.3,) * 2) for size in (224, 336, 448, 518)],
+            "batch": [replace(small, kept=(0.3,) * batch) for batch in (1, 2, 4, 8, 16)],
+            "parts": [replace(small, num_parts=k) for k in (1, 4, 16)],
+            "precision": [base],
+            "leave-one-out": [replace(small, kept=(0.3,) * 64)],
+            "training": [trained],
+            "memory": [replace(trained, image_size=518, kept=(0.3,) * 2)],
+        }
+    )
 
 
 def on_gpu() -> Mapping[str, Case]:
     """The published size, in bfloat16."""
     base = Setting(backbone="vit_base_patch14_reg4_dinov2", image_size=518, kept=(0.3,) * 64, precision="bf16-mixed")
     uneven = replace(base, kept=(1.0, *(0.3,) * 63))
+    trained = replace(base, kept=(0.3,) * 16)
+    return _cases(
+        {
+            "inference": [uneven, *_evenly(base, 0.1, 0.3, 0.5, 1.0)],
+            "image-size": [replace(base, image_size=size) for size in (224, 336, 448, 518)],
+            "batch": [replace(base, kept=(0.3,) * batch) for batch in (1, 4, 16, 64, 128)],
+            "parts": [replace(base, num_parts=k) for k in (1, 4, 16)],
+            "precision": [base],
+            "leave-one-out": [base],
+            "training": [trained],
+            "memory": [trained],
+        }
+    )
+
+
+def _cases(settings: Mapping[str, Sequence[Setting]]) -> Mapping[str, Case]:
+    """What is asked in these settings, by the name of the case."""
     return {
-        "inference": Case(title="Inference", measure=inference, settings=[uneven, *_evenly(base, 0.1, 0.3, 0.5, 1.0)]),
-        "image-size": Case(
-            title="Image size",
-            measure=inference,
-            settings=[replace(base, image_size=size) for size in (224, 336, 448, 518)],
-        ),
-        "batch": Case(
-            title="Batch size; latency at one image",
-            measure=inference,
-            settings=[replace(base, kept=(0.3,) * batch) for batch in (1, 4, 16, 64, 128)],
-        ),
-        "parts": Case(
-            title="Number of parts", measure=inference, settings=[replace(base, num_parts=k) for k in (1, 4, 16)]
-        ),
-        "precision": Case(title="bfloat16 against float32", measure=precisions, settings=[base]),
-        "leave-one-out": Case(title="Leave-one-out", measure=leave_one_out, settings=[base]),
-        "training": Case(title="Training step", measure=training, settings=[replace(base, kept=(0.3,) * 16)]),
-        "memory": Case(
-            title="Peak memory of a training step",
-            measure=training_memory,
-            settings=[replace(base, kept=(0.3,) * 16)],
-        ),
+        name: Case(title=title, measure=measure, settings=settings[name]) for name, (title, measure) in _ASKED.items()
     }
+
+
+_ASKED: Mapping[str, tuple[str, Callable[[Setting, Bench], Measurement]]] = {
+    "inference": ("Inference", inference),
+    "image-size": ("Image size", inference),
+    "batch": ("Batch size; latency at one image", inference),
+    "parts": ("Number of parts", inference),
+    "precision": ("bfloat16 against float32", precisions),
+    "leave-one-out": ("Leave-one-out", leave_one_out),
+    "training": ("Training step", training),
+    "memory": ("Peak memory of a training step", training_memory),
+}
