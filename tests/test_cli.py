@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 import ifam
 from ifam.cli import main, parser
-from ifam.commands import training_config
+from ifam.commands.settings import training_config
 from ifam.config import read
 from ifam.console import print_evaluation
 from ifam.evaluate import Evaluation

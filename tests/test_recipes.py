@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ifam.cli import parser
-from ifam.commands import training_config
+from ifam.commands.settings import training_config
 from ifam.config import MethodName, TrainingConfig
 from ifam.errors import UsageError
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES, recipe

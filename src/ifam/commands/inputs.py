@@ -1,0 +1,79 @@
+"""What commands read: data, runs and images."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifam.console import show_progress
+from ifam.device import pick_device
+from ifam.errors import UsageError
+
+if TYPE_CHECKING:
+    from ifam.data.table import ImageTable
+    from ifam.model.two_stage import IFAM
+
+
+def data_path(options: Namespace) -> Path:
+    """DATA, or the generated data set where none is given."""
+    return scenes_path() if options.data is None else Path(options.data)
+
+
+def scenes_path() -> Path:
+    """The generated data set, drawn where it is not there yet."""
+    from ifam.scenes.dataset import cached_scenes
+
+    path = cached_scenes(progress=show_progress("drawing scenes"))
+    print(f"no DATA given: {path}, the generated data set scenes", file=sys.stderr)
+    return path
+
+
+def read_data(options: Namespace) -> "ImageTable":
+    """DATA; where it came without splits and RUN was trained on it, with those that RUN made."""
+    from ifam.data.read import read_table
+    from ifam.storage import known_splits
+
+    table, splits = read_table(data_path(options)), known_splits(options.run_folder)
+    if not splits:
+        return table
+    known = table.with_known_splits(splits)
+    new = sum(sample.split is None and sample.name not in splits for sample in table.samples)
+    gone = len(splits.keys() - {sample.name for sample in table.samples})
+    if known is not table and (new or gone):
+        print(
+            f"{new} images are new since the training: counted as test; {gone} of the training's are gone",
+            file=sys.stderr,
+        )
+    return known
+
+
+def resources(options: Namespace) -> dict[str, Any]:
+    """How much of the machine a command may use, and in which precision."""
+    return {
+        "batch_size": options.batch_size,
+        "workers": options.workers,
+        "device": pick_device(options.device),
+        "precision": options.precision,
+    }
+
+
+def load_with_parts(folder: str) -> "IFAM":
+    """The two-stage model of a run; one line of error for another kind."""
+    from ifam.model.two_stage import IFAM
+    from ifam.storage import load
+
+    model = load(folder)
+    if not isinstance(model, IFAM):
+        raise UsageError(f"{folder}: expected a model with parts, got a {type(model).__name__}, which has none")
+    return model
+
+
+def images_or_scenes(patterns: list[str]) -> list[Path]:
+    """The images that the patterns name; without any, the test images of the generated data set."""
+    from ifam.predict import find_images
+
+    if patterns:
+        return find_images(patterns)
+    from ifam.data.read import read_table
+
+    return [sample.path for sample in read_table(scenes_path()).select("test").samples]

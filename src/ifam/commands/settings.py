@@ -1,0 +1,84 @@
+"""The configuration of a training, from recipe, file, flags and ``--set``."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ifam.errors import UsageError
+
+if TYPE_CHECKING:
+    from ifam.config import TrainingConfig
+
+FLAGS = {
+    "method": "method",
+    "model.backbone": "backbone",
+    "model.num_parts": "num_parts",
+    "model.image_size": "image_size",
+    "model.mask_gradient": "mask_gradient",
+    "model.masks": "masks",
+    "optimizer.epochs": "epochs",
+    "optimizer.batch_size": "batch_size",
+    "optimizer.lr_stage2": "lr",
+    "device": "device",
+    "precision": "precision",
+    "workers": "workers",
+    "seed": "seed",
+    "skip_unreadable": "skip_unreadable",
+}
+"""settings that ``ifam train`` has an option of their own for"""
+
+
+def training_config(options: Namespace) -> "TrainingConfig":
+    """Recipe, file or, where neither is named, the run to resume; then flags, then ``--set``."""
+    from ifam import config as configuration
+
+    changes = {name: getattr(options, flag) for name, flag in FLAGS.items() if getattr(options, flag) is not None}
+    given = {name: f"--{FLAGS[name].replace('_', '-')} ({name})" for name in changes}
+    named = settings(options.set)
+    try:
+        return configuration.override(_base_config(options, changes | named), changes | named)
+    except UsageError as error:
+        name, colon, rest = str(error).partition(":")
+        if name in named or name not in given:
+            raise
+        raise UsageError(given[name] + colon + rest) from error
+
+
+def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":
+    """What the changes start from; a recipe is made for the method and the epochs among them."""
+    from ifam import config as configuration
+    from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, recipe
+
+    if options.config is not None and options.recipe is not None:
+        raise UsageError("recipe: expected either --recipe or --config, got both")
+    if options.config is not None:
+        return configuration.read(options.config)
+    if options.resume and options.recipe is None:
+        return configuration.read(_resumed_config(options.out))
+    epochs = changes.get("optimizer.epochs")
+    # another type is refused when the changes are made
+    name = options.recipe or (DEFAULT_WITHOUT_DATA if options.data is None else DEFAULT)
+    return recipe(name, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
+
+
+def settings(arguments: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` with values as in YAML."""
+    import yaml
+
+    changes: dict[str, Any] = {}
+    for setting in arguments:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"set: expected a value such as 0.5, true or light, got {setting!r}") from error
+    return changes
+
+
+def _resumed_config(folder: Path) -> Path:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder}: expected a run to resume, found none; start it without --resume")
+    return path

@@ -1,0 +1,84 @@
+"""``ifam train``."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, get_args
+
+from ifam.commands.arguments import add_command, add_data
+from ifam.commands.inputs import data_path
+from ifam.commands.settings import training_config
+from ifam.config import MaskGradient, MethodName, Precision
+from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
+
+
+def add(subparsers: Any) -> None:
+    """Its arguments."""
+    command = add_command(
+        subparsers,
+        "train",
+        run,
+        "train on a data set, from image labels alone",
+        "ifam train photographs/ --out run --backbone vit_small_patch14_reg4_dinov2",
+    )
+    add_data(command)
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
+    default = RECIPES[DEFAULT]("ifam").optimizer
+    command.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help=f"configuration to start from (default {DEFAULT}; without DATA {DEFAULT_WITHOUT_DATA})",
+    )
+    command.add_argument("--method", choices=get_args(MethodName), help="what to train (default ifam)")
+    command.add_argument(
+        "--backbone",
+        metavar="NAME|PATH",
+        help="timm model name, or a .safetensors file that names one (default ifam-nano, which needs no network)",
+    )
+    command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
+    command.add_argument(
+        "--masks",
+        metavar="SOURCE",
+        help="of early_mask and late_mask: annotated, boxes, tokencut or a folder of PNG files (default annotated)",
+    )
+    command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
+    command.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"passes over the training images (default: the recipe's; {DEFAULT} {default.epochs})",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"images per batch (default: the recipe's; {DEFAULT} {default.batch_size})",
+    )
+    command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
+    command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
+    command.add_argument(
+        "--precision", choices=get_args(Precision), help="auto: bfloat16 where fast (default: the recipe's)"
+    )
+    command.add_argument("--workers", type=int, metavar="N", help="loader processes")
+    command.add_argument("--seed", type=int, metavar="N", help="of splits, weights and views (default 0)")
+    command.add_argument(
+        "--mask-gradient", choices=get_args(MaskGradient), help="gradient of the stage-2 loss into stage 1"
+    )
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. losses.entropy=0.5")
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file to start from instead of a recipe")
+    command.add_argument(
+        "--skip-unreadable", action="store_true", default=None, help="go on without images that cannot be read"
+    )
+    command.add_argument("--logger", choices=("tensorboard", "wandb"), help="write there too (needs the extra)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of RUN")
+
+
+def run(options: Namespace) -> None:
+    """``ifam train``."""
+    config = training_config(options)
+    from ifam.data.read import read_table
+    from ifam.training.run import train
+
+    path = data_path(options)
+    result = train(config, read_table(path), options.out, resume=options.resume, logger=options.logger)
+    print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
+    print(f"next: ifam evaluate {options.out} {path}")

@@ -1,0 +1,55 @@
+"""``ifam verify``."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ifam.commands.arguments import add_command, add_resources, add_run_and_images
+from ifam.commands.inputs import images_or_scenes, load_with_parts, resources
+from ifam.console import print_certificate, show_progress
+from ifam.errors import VerificationError
+
+
+def add(subparsers: Any) -> None:
+    """Its arguments."""
+    command = add_command(
+        subparsers,
+        "verify",
+        run,
+        "check the guarantee: pixels outside the mask change no bit; how much the mask alone tells",
+        "ifam verify run photographs/test/ --json certificate.json",
+    )
+    add_run_and_images(command)
+    command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
+    add_resources(command)
+
+
+def run(options: Namespace) -> None:
+    """``ifam verify``."""
+    import hashlib
+
+    from ifam.files import make_room, write_text
+    from ifam.storage import WEIGHTS
+    from ifam.verify import verify
+
+    model = load_with_parts(options.run_folder)
+    paths = images_or_scenes(options.images)
+    if options.json is not None:
+        make_room(options.json)
+    progress = show_progress("verifying")
+    certificate = verify(model, paths, seed=options.seed, progress=progress, **resources(options))
+    print_certificate(certificate)
+    if options.json is not None:
+        seen = hashlib.sha256()
+        for path in paths:
+            seen.update(path.read_bytes())
+        weights = Path(options.run_folder) / WEIGHTS
+        hashes = {
+            "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+            "images_sha256": seen.hexdigest(),
+        }
+        write_text(options.json, json.dumps(certificate.to_dict() | hashes, indent=1) + "\n")
+    if not certificate.holds:
+        raise VerificationError("verify: the prediction does not rest on the mask alone; see above")
