@@ -128,7 +128,7 @@ def test_without_pydicom_the_extra_is_named(tmp_path, write_dicom, refuses, monk
     path = write_dicom(tmp_path / "x.dcm", np.uint8([[1]]))
     monkeypatch.setattr(dicom, "find_spec", lambda name: None)
     for read in (open_image, image_size):
-        with refuses(path, "pydicom", "pip install 'ifam[xray]'"):
+        with refuses(path, "pydicom", "pip install 'ifam[medical]'"):
             read(path)
 
 

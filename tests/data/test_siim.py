@@ -133,5 +133,5 @@ def test_refused(chests, refuses, name, text, said):
 
 def test_without_pydicom_one_line_names_the_extra(chests, refuses, monkeypatch):
     monkeypatch.setattr(dicom, "find_spec", lambda name: None)
-    with refuses(chests, "pip install 'ifam[xray]'"):
+    with refuses(chests, "pip install 'ifam[medical]'"):
         read_table(chests)

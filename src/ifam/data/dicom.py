@@ -18,7 +18,7 @@ DICOM_SUFFIX = ".dcm"
 def require_pydicom(name: object) -> None:
     """An error that begins with ``name`` where pydicom is not installed."""
     if find_spec("pydicom") is None:
-        raise DataError(f"{name}: expected pydicom to read DICOM files, got none; run pip install 'ifam[xray]'")
+        raise DataError(f"{name}: expected pydicom to read DICOM files, got none; run pip install 'ifam[medical]'")
 
 
 def read_dicom(path: Path) -> Image.Image:
