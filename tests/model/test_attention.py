@@ -64,7 +64,7 @@ def test_two_stacked_blocks(chunk: int, monkeypatch: pytest.MonkeyPatch, make_vi
     stack = Backbone(make_vit(init_values=0.5, qk_norm=True)).double()
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64).requires_grad_()
     mask = (torch.rand(3, 4, 4) < 0.4).double().requires_grad_()
-    weights = torch.randn(3, 17, 24, dtype=torch.float64)
+    weights = torch.randn(3, 24, dtype=torch.float64)
     inputs = [images, mask, *stack.vit.blocks.parameters()]
     actual = stack.forward_masked(images, mask)
     grads = torch.autograd.grad(actual, inputs, weights)
@@ -168,6 +168,8 @@ def test_opened_attention_layer_is_timms(options: dict[str, bool]) -> None:
     expected = layer(tokens)
     actual = block_attention(layer, tokens, textbook)
     torch.testing.assert_close(actual, expected)
+    readers = torch.tensor([0, 3])
+    torch.testing.assert_close(block_attention(layer, tokens, textbook, readers), expected[:, readers])
 
 
 def test_bounded_gradient_is_the_exact_change_when_a_token_is_added():
@@ -195,20 +197,49 @@ def test_bounded_gradient_is_the_exact_change_when_a_token_is_added():
 def test_one_kernel_for_all_lengths_gets_the_packed_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel is for GPUs; here a loop takes its place, by the same arguments."""
 
-    def loop(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, same: Tensor, longest: int, also: int) -> Tensor:
-        assert ends.dtype == torch.int32
-        assert torch.equal(ends, same)
-        assert longest == also == ends.diff().max()
+    def loop(
+        q: Tensor, k: Tensor, v: Tensor, ends_asking: Tensor, ends: Tensor, most_asking: int, longest: int
+    ) -> Tensor:
+        assert ends_asking.dtype == ends.dtype == torch.int32
+        assert (most_asking, longest) == (ends_asking.diff().max(), ends.diff().max())
         pieces = [
-            F.scaled_dot_product_attention(*(t[a:b].transpose(0, 1) for t in (q, k, v))).transpose(0, 1)
-            for a, b in itertools.pairwise(ends.tolist())
+            F.scaled_dot_product_attention(
+                *(t[a:b].transpose(0, 1) for t, (a, b) in zip((q, k, v), parts, strict=True))
+            )
+            for parts in (
+                (asking, has, has)
+                for asking, has in zip(
+                    itertools.pairwise(ends_asking.tolist()), itertools.pairwise(ends.tolist()), strict=True
+                )
+            )
         ]
-        return torch.cat(pieces)
+        return torch.cat([piece.transpose(0, 1) for piece in pieces])
 
     monkeypatch.setattr(attention, "varlen_attn", loop)
-    qkv = [torch.randn(1, 2, 9, 4, dtype=torch.float64) for _ in range(3)]
-    got = attention._variable_length_attention(*qkv, [2, 3, 4])
-    torch.testing.assert_close(got, packed_attention(*qkv, [2, 3, 4]), **EXACT)
+    query, key, value = (torch.randn(1, 2, 9, 4, dtype=torch.float64) for _ in range(3))
+    for asking, lengths in (([2, 3, 4], [2, 3, 4]), ([1, 1, 1], [2, 3, 4])):
+        qkv = query[:, :, : sum(asking)], key, value
+        got = attention._variable_length_attention(*qkv, asking, lengths)
+        torch.testing.assert_close(got, packed_attention(*qkv, lengths), **EXACT)
+
+
+@pytest.mark.parametrize("lengths", [[4, 4], [2, 6]])
+def test_one_token_of_each_image_may_ask(lengths: list[int]) -> None:
+    query, key, value = (torch.randn(1, HEADS, 8, WIDTH, dtype=torch.float64) for _ in range(3))
+    first = torch.tensor([0, lengths[0]])
+    expected = packed_attention(query, key, value, lengths)[:, :, first]
+    torch.testing.assert_close(packed_attention(query[:, :, first], key, value, lengths), expected, **EXACT)
+
+
+def test_fewer_queries_have_the_gradient_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "CHUNK_ELEMENTS", 2 * HEADS * 13)
+    (query, key, value), mask = draw(3, 13)
+    query = query.detach()[:, :, [0, 5]].requires_grad_()
+    outs = [function(query, key, value, mask) for function in (masked_attention, multiplicative_attention)]
+    torch.testing.assert_close(*outs, **EXACT)
+    weights = torch.randn_like(outs[0])
+    actual, expected = (torch.autograd.grad(out, (query, key, value, mask), weights) for out in outs)
+    torch.testing.assert_close(actual, expected, **EXACT)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -44,7 +44,8 @@ def masked_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *,
     With ``bounded`` the gradient of an unselected key has e / (Z + e), the exact change of one layer if the token were
     added, in the place of its first-order estimate e / Z.
 
-    ``query``, ``key``, ``value``: (B, H, N, d); ``mask``: (B, N) float, 0 or 1, at least one 1 in each row.
+    ``key``, ``value``: (B, H, N, d); ``query``: the same, or fewer tokens; ``mask``: (B, N) float, 0 or 1, at least one
+    1 in each row.
     """
     out: Tensor = MaskedAttention.apply(query, key, value, mask, bounded)
     return out
@@ -71,10 +72,10 @@ class MaskedAttention(torch.autograd.Function):
         """Gradients of query, key, value and mask, in float32 or wider."""
         query, key, value, mask, out = ctx.saved_tensors
         wide = torch.promote_types(query.dtype, torch.float32)
-        batch, heads, tokens, _ = query.shape
+        (batch, heads, asking, _), tokens = query.shape, key.shape[2]
         grads = [torch.empty_like(tensor, dtype=wide) for tensor in (query, key, value)]
         grad_mask = torch.empty(batch, tokens, dtype=wide, device=mask.device)
-        images = max(1, CHUNK_ELEMENTS // (heads * tokens * tokens))
+        images = max(1, CHUNK_ELEMENTS // (heads * asking * tokens))
         for start in range(0, batch, images):
             part = slice(start, start + images)
             q, k, v, o, g = (tensor[part].to(wide) for tensor in (query, key, value, out, grad_out))
@@ -96,13 +97,13 @@ def _backward_images(
     bounded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The backward pass of a few images, a block of queries at a time."""
-    batch, heads, tokens, width = query.shape
+    (batch, heads, asking, width), tokens = query.shape, key.shape[2]
     scale = width**-0.5
     grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
     grad_mask_BHN = query.new_zeros(batch, heads, tokens)
     delta_BHN1 = (grad_out * out).sum(-1, keepdim=True)  # g_i · o_i
     rows = max(1, CHUNK_ELEMENTS // (batch * heads * tokens))
-    for start in range(0, tokens, rows):
+    for start in range(0, asking, rows):
         row = slice(start, start + rows)
         scores = query[:, :, row] @ key.transpose(-2, -1) * scale
         log_z = scores.masked_fill(~selected[:, None, None, :], -torch.inf).logsumexp(-1, keepdim=True)
@@ -123,23 +124,30 @@ def _backward_images(
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
     """Attention within each image of a packed batch.
 
-    ``query``, ``key``, ``value``: (1, H, T, d) with the tokens of all images after one another;
-    ``lengths``: tokens of each image, summing to T.
+    ``key``, ``value``: (1, H, T, d) with the tokens of all images after one another; ``lengths``: tokens of each image,
+    summing to T. ``query``: (1, H, T, d), or (1, H, len(lengths), d) where one token of each image asks.
     """
     if len(set(lengths)) == 1:  # a plain batch
         _, heads, _, width = query.shape
-        q, k, v = (t.view(heads, len(lengths), lengths[0], width).transpose(0, 1) for t in (query[0], key[0], value[0]))
+        images = len(lengths)
+        q, k, v = (t[0].view(heads, images, -1, width).transpose(0, 1) for t in (query, key, value))
         return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(1, heads, -1, width)
+    asking = lengths if query.shape[2] == key.shape[2] else [1] * len(lengths)
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _variable_length_attention(query, key, value, lengths)
-    pieces = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in pieces], dim=2)
+        return _variable_length_attention(query, key, value, asking, lengths)
+    parts = ((query, asking), (key, lengths), (value, lengths))
+    pieces = zip(*(torch.split(tensor, sizes, dim=2) for tensor, sizes in parts), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces], dim=2)
 
 
-def _variable_length_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+def _variable_length_attention(
+    query: Tensor, key: Tensor, value: Tensor, asking: list[int], lengths: list[int]
+) -> Tensor:
     """`packed_attention` by one kernel, which exists on GPUs in half precision only."""
-    ends = F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(query.device)
+    ends_asking, ends = (
+        F.pad(torch.tensor(of, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0)).to(query.device)
+        for of in (asking, lengths)
+    )
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))  # (T, H, d)
-    longest = max(lengths)
-    out = cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest))
+    out = cast(Tensor, varlen_attn(q, k, v, ends_asking, ends, max(asking), max(lengths)))
     return out.transpose(0, 1)[None]

@@ -4,7 +4,7 @@ Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and regist
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from timm.layers.attention import Attention
 from timm.layers.helpers import to_2tuple
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block, LayerScale, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,7 +22,7 @@ from ifam.errors import UsageError
 from ifam.model.attention import masked_attention, packed_attention, soft_masked_attention
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(query, key, value), each (B, H, N, d), to (B, H, N, d)"""
+"""(query, key, value), each (B, H, N, d), to (B, H, N, d); the queries may be those of fewer tokens"""
 
 
 class Backbone(nn.Module):
@@ -71,8 +71,8 @@ class Backbone(nn.Module):
 
     def summary(self, images: Tensor) -> Tensor:
         """One vector per image, the class token: (B, D)."""
-        tokens: Tensor = self(images)
-        return tokens[:, 0]
+        tokens = torch.cat(self.embed(images), dim=1)
+        return self._encode(tokens, F.scaled_dot_product_attention, readers=self._first)[:, 0]
 
     def set_image_size(self, image_size: tuple[int, int]) -> None:
         """Store position embeddings for images of (height, width) pixels; an incomplete last patch counts."""
@@ -94,7 +94,7 @@ class Backbone(nn.Module):
         return self.split(features, _size(images))[1].permute(0, 3, 1, 2)
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
-        """All tokens, attending to the prefix and to the selected patches only: (B, P + N, D).
+        """The class token of images of which the prefix and the selected patches only are attended to: (B, D).
 
         Unselected tokens pass through every block as queries: the mask's gradient needs their keys and values.
         ``mask``: (B, h, w) float with gradient: 0 and 1, or in [0, 1] with ``soft``.
@@ -102,7 +102,7 @@ class Backbone(nn.Module):
         tokens = torch.cat(self.embed(images), dim=1)
         visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0)
         attention = soft_masked_attention if soft else partial(masked_attention, bounded=bounded)
-        return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible))
+        return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible), readers=self._first)[:, 0]
 
     def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
         """The class token of images of which only the patches in ``mask`` are ever read.
@@ -125,8 +125,7 @@ class Backbone(nn.Module):
         order = torch.cat([prefix_slots, patch_slots]).argsort()
         packed = torch.cat([prefix_PD.repeat(len(selected), 1), tokens_TD.to(prefix_PD.dtype)])[order]
         lengths = (ends - starts).tolist()
-        encoded = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths))
-        class_tokens: Tensor = encoded[0, starts]
+        class_tokens = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths), readers=starts)
         return class_tokens.view(*mask.shape[:-2], self.width)
 
     def keys(self, images: Tensor) -> Tensor:
@@ -187,37 +186,70 @@ class Backbone(nn.Module):
         )
         return resized
 
-    def _encode(self, tokens: Tensor, attend: Attend) -> Tensor:
+    @property
+    def _first(self) -> Tensor:
+        return torch.zeros(1, dtype=torch.long, device=self.prefix().device)
+
+    def _encode(self, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
+        """(B, N, D) through all blocks; with ``readers`` (n,), places of tokens, those alone come out: (B, n, D)."""
         vit = self.vit
         tokens = vit.norm_pre(vit.pos_drop(tokens))
-        for block in vit.blocks:
+        for number, block in enumerate(vit.blocks, start=1):
+            last_readers = readers if number == len(vit.blocks) else None
             if vit.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(run_block, block, tokens, attend, use_reentrant=False)
+                tokens = checkpoint(run_block, block, tokens, attend, last_readers, use_reentrant=False)
             else:
-                tokens = run_block(block, tokens, attend)
+                tokens = run_block(block, tokens, attend, last_readers)
         # timm moves the last norm to fc_norm where it pools by averaging
         normalised: Tensor = vit.fc_norm(vit.norm(tokens))
         return normalised
 
 
-def run_block(block: Any, tokens: Tensor, attend: Attend) -> Tensor:
-    """timm's transformer block with its score function replaced. ``tokens``: (B, N, D)."""
-    tokens = tokens + block.drop_path1(block.ls1(block_attention(block.attn, block.norm1(tokens), attend)))
-    out: Tensor = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
-    return out
+def run_block(block: Any, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
+    """timm's transformer block with its score function replaced. ``tokens``: (B, N, D).
+
+    With ``readers`` (n,), only the tokens at these places are updated and returned: (B, n, D).
+    """
+    read = tokens if readers is None else tokens[:, readers]
+    read = add_scaled(read, block.ls1, block_attention(block.attn, block.norm1(tokens), attend, readers))
+    return add_scaled(read, block.ls2, block.mlp(block.norm2(read)))
 
 
-def block_attention(attention: Attention, tokens: Tensor, attend: Attend) -> Tensor:
-    """timm's attention layer with its score function replaced. ``tokens``: (B, N, D)."""
-    batch, count, _ = tokens.shape
-    qkv = attention.qkv(tokens).view(batch, count, 3, attention.num_heads, attention.head_dim)
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+def add_scaled(tokens: Tensor, scale: nn.Module, update: Tensor) -> Tensor:
+    """``tokens + scale(update)``, LayerScale in one pass over the memory."""
+    if isinstance(scale, LayerScale):
+        return torch.addcmul(tokens, update, scale.gamma)
+    scaled: Tensor = tokens + scale(update)
+    return scaled
+
+
+def block_attention(attention: Attention, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
+    """timm's attention layer with its score function replaced. ``tokens``: (B, N, D).
+
+    With ``readers`` (n,), places of tokens, these alone ask: (B, n, D).
+    """
+    if readers is None:
+        asking, (query, key, value) = tokens, _heads(attention, attention.qkv(tokens))
+    else:
+        asking, layer = tokens[:, readers], attention.qkv
+        width = attention.num_heads * attention.head_dim
+        bias = (None, None) if layer.bias is None else layer.bias.tensor_split([width])
+        weight = layer.weight.tensor_split([width])
+        (query,) = _heads(attention, F.linear(asking, weight[0], bias[0]))
+        key, value = _heads(attention, F.linear(tokens, weight[1], bias[1]))
     out = attend(attention.q_norm(query), attention.k_norm(key), value)
     out = attention.norm(out.transpose(1, 2).flatten(2))
     if attention.gate is not None:
-        out = out * attention.gate(tokens).sigmoid()
+        out = out * attention.gate(asking).sigmoid()
     projected: Tensor = attention.proj_drop(attention.proj(out))
     return projected
+
+
+def _heads(attention: Attention, projected: Tensor) -> Sequence[Tensor]:
+    """(B, N, M · H · d), of M projections side by side, to M tensors (B, H, N, d)."""
+    batch, count, _ = projected.shape
+    parted = projected.view(batch, count, -1, attention.num_heads, attention.head_dim)
+    return parted.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def patch_size(model: Any) -> tuple[int, int]:

@@ -61,7 +61,7 @@ class TokenClassifier(SummaryClassifier):
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
         """The same logits at full cost, with a gradient for ``mask`` (B, h, w) float; see `Backbone.forward_masked`."""
-        return self.score(self.backbone.forward_masked(images, mask, soft=soft, bounded=bounded)[:, 0])
+        return self.score(self.backbone.forward_masked(images, mask, soft=soft, bounded=bounded))
 
 
 class PlainClassifier(Classifier):
