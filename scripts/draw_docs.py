@@ -53,7 +53,7 @@ def two_stages() -> Figure:
     figure, axes = canvas(46)
     box(axes, 1, 1, 46, 4, "image: h × w patches")
     for left, name in ((1, "stage 1: which parts?"), (26, "stage 2: which class?")):
-        axes.text(left + 10.5, 8.6, name, ha="center", va="center", weight="bold", color=INK)
+        axes.text(left + 3.5, 8, name, va="center", weight="bold", color=INK)
     box(axes, 1, 10.5, 21, 5, "vision transformer,\nfrozen", SKY)
     box(axes, 1, 18.5, 21, 6.5, "distance of each token to\nK + 1 prototypes", SKY)
     box(axes, 1, 28, 21, 5, "winning part\nof each token", ORANGE)
@@ -62,7 +62,8 @@ def two_stages() -> Figure:
     box(axes, 26, 26.5, 21, 6.5, "the patches in the mask,\nnothing else", GREEN)
     box(axes, 26, 18.5, 21, 5, "vision transformer,\nfine-tuned", BLUE)
     box(axes, 26, 10.5, 21, 5, "logits", BLUE)
-    for y, end in ((5, 10.5), (15.5, 18.5), (25, 28), (33, 36)):
+    arrow(axes, (3, 5), (3, 10.5))
+    for y, end in ((15.5, 18.5), (25, 28), (33, 36)):
         arrow(axes, (11.5, y), (11.5, end))
     arrow(axes, (22, 40.25), (26, 40.25))
     for y, end in ((36, 33), (26.5, 23.5), (18.5, 15.5)):
