@@ -103,4 +103,4 @@ def wrapped(names: tuple[str, ...], width: int = 46) -> str:
 if __name__ == "__main__":
     with matplotlib.rc_context(STYLE):
         for name, figure in (("two-stages", two_stages()), ("layers", layers())):
-            figure.savefig(ROOT / f"docs/{name}.svg", metadata={"Date": None})
+            figure.savefig(ROOT / f"docs/{name}.svg", metadata={"Date": None, "Creator": None})
