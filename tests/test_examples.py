@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -200,9 +201,6 @@ def test_what_is_not_run_is_still_there() -> None:
 def test_a_session_that_says_something_else_is_noticed(
     said: str, holds: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(__import__("test_examples"), "main", lambda words: print("a b c\nx\nd") or 0)
-    if holds:
-        return check("ifam", said, capsys)
-    with pytest.raises(AssertionError):
+    monkeypatch.setitem(globals(), "main", lambda words: print("a b c\nx\nd") or 0)
+    with nullcontext() if holds else pytest.raises(AssertionError):
         check("ifam", said, capsys)
-    return None
