@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env demo test lint clean
+.PHONY: env demo docs test lint clean
 
 env: $(READY)
 
@@ -15,6 +15,11 @@ $(READY): pyproject.toml constraints.txt
 demo: env
 	rm -rf runs/demo
 	$(BIN)/ifam demo --out runs/demo
+
+docs: env
+	$(BIN)/python scripts/draw_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 lint: env
 	$(BIN)/ruff check .
