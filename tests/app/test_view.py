@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ifam.app import pictures, view
-from ifam.app.ask_tab import ask_file, example_samples, quantile_label, quantile_levels, thumbnails
-from ifam.app.question import Question
+from ifam.app.photographs import ask_file, example_samples, thumbnails
+from ifam.app.question import Question, quantile_levels
 from ifam.app.run_folder import run_summary
 from ifam.data.table import ImageTable
 from ifam.errors import DataError
@@ -123,8 +123,8 @@ def test_names_are_text_and_never_markup(make_model: Any, photograph: Path) -> N
 
 def test_the_slider_runs_from_off_to_the_strictest(model: IFAM) -> None:
     assert quantile_levels(model) == [None, 0.9, 0.5]
-    assert "off" in quantile_label(None)
-    assert "0.9" in quantile_label(0.9)
+    assert "off" in view.quantile_label(None)
+    assert "0.9" in view.quantile_label(0.9)
 
 
 def test_examples_are_of_every_group(table: ImageTable) -> None:

@@ -1,81 +1,36 @@
-"""The tab "Ask": one photograph, its parts, and what changes when some of it is switched off."""
+"""The tab "Ask": one photograph, its parts, and what changes when some of it is switched off.
 
-from collections.abc import Callable, Sequence
+This module and its neighbours `page` and `run_tab` are the page in gradio, which they import; whoever needs no page
+does not import them.
+"""
+
+from collections.abc import Callable
 from functools import wraps
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import ImageOps
+import gradio as gr
 
 from ifam.app import view
-from ifam.app.pictures import Pixels
-from ifam.app.question import Question
-from ifam.data.images import open_image
-from ifam.data.table import ImageTable, Sample
-from ifam.errors import DataError, IfamError, UsageError
-from ifam.explanations.explanation import explain
+from ifam.app.photographs import ask_file, example_samples, thumbnails
+from ifam.app.question import Question, quantile_levels
+from ifam.data.table import ImageTable
+from ifam.errors import IfamError, UsageError
 from ifam.model.two_stage import IFAM
 
-EXAMPLES, THUMBNAIL = 8, 112
 SHAPLEY_UP_TO = 6
 """parts whose Shapley values are shown unasked: 64 answers of stage 2"""
 SESSION_SECONDS = 3600
 """after which a photograph that nobody asks about is forgotten"""
 SCRIPT = Path(__file__).with_name("page.js")
-
-
-def ask_file(model: IFAM, path: Path) -> Question:
-    """The question about a file.
-
-    Raises:
-        DataError: no image, or one of too many pixels; the message names the file, not its folder.
-    """
-    try:
-        return Question(whole=explain(model, path), num_parts=model.num_parts)
-    except DataError as error:
-        raise DataError(str(error).replace(str(path), path.name)) from None
-
-
-def example_samples(table: ImageTable, count: int = EXAMPLES) -> list[Sample]:
-    """Test images of every class and group in turn."""
-    seen: dict[tuple[int, int | None], int] = {}
-
-    def turn(sample: Sample) -> int:
-        key = (sample.label, sample.group)
-        seen[key] = seen.get(key, 0) + 1
-        return seen[key]
-
-    turns = [(turn(sample), sample) for sample in table.select("test").samples]
-    return [sample for _, sample in sorted(turns, key=lambda pair: pair[0])[:count]]
-
-
-def thumbnails(samples: Sequence[Sample]) -> dict[str, Pixels]:
-    """Small squares to choose from, by name.
-
-    Raises:
-        DataError: an image that cannot be read.
-    """
-    size = (THUMBNAIL, THUMBNAIL)
-    return {sample.name: np.asarray(ImageOps.fit(open_image(sample.path), size)) for sample in samples}
-
-
-def quantile_levels(model: IFAM) -> list[float | None]:
-    """What the slider runs over: no threshold, then from the mildest to the strictest."""
-    return [None, *sorted(model.token_thresholds, reverse=True)]
-
-
-def quantile_label(quantile: float | None) -> str:
-    """What a level of the slider does."""
-    if quantile is None:
-        return "Token threshold: off"
-    return f"Token threshold: q = {quantile:g}, patches less typical of their part are dropped"
+START = "Drop a photograph, or choose one, to see what the answer rests on."
+NO_THRESHOLDS = "No thresholds are stored with this model: run ifam calibrate first."
+NO_SHAPLEY = "What each part adds is known only where the answer rests on the mask alone."
 
 
 def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
     """What goes wrong as one plain line in the page, without a traceback there or on the screen."""
-    import gradio as gr
 
     @wraps(function)
     def guarded(*arguments: Any, **options: Any) -> Any:
@@ -91,133 +46,151 @@ def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def add_ask_tab(model: IFAM, table: ImageTable | None) -> None:
-    """Its controls and what they do; inside a block of gradio."""
-    import gradio as gr
+class AskTab:
+    """Its components, and what happens when they are used; made inside a block of gradio."""
 
-    levels, samples = quantile_levels(model), example_samples(table) if table else []
-    names, script = view.part_labels(None, model.num_parts), SCRIPT.read_text(encoding="utf-8")
-    question = gr.State(None, time_to_live=SESSION_SECONDS)
-    with gr.Row():
-        with gr.Column(scale=1, min_width=280):
-            upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=120)
-            examples = gr.HTML(view.examples_html(thumbnails(samples)), js_on_load=script, visible=bool(samples))
-            parts = gr.CheckboxGroup(
-                list(zip(names, range(model.num_parts), strict=True)),
-                value=list(range(model.num_parts)),
-                label="Parts",
-                elem_id="parts",
-            )
-            threshold = gr.Slider(
-                0,
-                max(len(levels) - 1, 1),
-                value=0,
-                step=1,
-                label=quantile_label(None),
-                info=None if len(levels) > 1 else "No thresholds are stored with this model: run ifam calibrate first.",
-                interactive=len(levels) > 1,
-                elem_id="threshold",
-                buttons=[],
-            )
-            reset = gr.Button("As the model chose", size="sm")
-        with gr.Column(scale=3, min_width=280):
-            answer = gr.HTML(view.note_html("Drop a photograph, or choose one, to see what the answer rests on."))
-            pictures = gr.HTML(js_on_load=script)
-            with gr.Row():
-                classes = gr.HTML(min_width=280)
-                with gr.Column(min_width=280):
-                    shapley = gr.HTML()
-                    compute = gr.Button("What does each part add?", size="sm", visible=False)
+    def __init__(self, model: IFAM, table: ImageTable | None) -> None:
+        self.model, self.levels = model, quantile_levels(model)
+        self.samples = example_samples(table) if table else []
+        self.question = gr.State(None, time_to_live=SESSION_SECONDS)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                self._add_controls()
+            with gr.Column(scale=3, min_width=280):
+                self._add_answer()
+        self._connect()
 
-    shown = [question, answer, pictures, classes]
-    controls = [parts, threshold]
+    def _add_controls(self) -> None:
+        self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=120)
+        pictures = view.examples_html(thumbnails(self.samples))
+        self.examples = gr.HTML(pictures, js_on_load=_script(), visible=bool(self.samples))
+        names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
+        self.parts = gr.CheckboxGroup(
+            list(zip(names, range(count), strict=True)), value=list(range(count)), label="Parts", elem_id="parts"
+        )
+        calibrated = len(self.levels) > 1
+        self.threshold = gr.Slider(
+            0,
+            max(len(self.levels) - 1, 1),
+            value=0,
+            step=1,
+            label=view.quantile_label(None),
+            info=None if calibrated else NO_THRESHOLDS,
+            interactive=calibrated,
+            elem_id="threshold",
+            buttons=[],
+        )
+        self.reset = gr.Button("As the model chose", size="sm")
 
-    def show(asked: Question) -> list[Any]:
-        return [
-            asked,
-            view.answer_html(asked),
-            view.pictures_html(asked),
-            view.classes_html(asked, model.class_names),
-        ]
+    def _add_answer(self) -> None:
+        self.answer = gr.HTML(view.note_html(START))
+        self.pictures = gr.HTML(js_on_load=_script())
+        with gr.Row():
+            self.classes = gr.HTML(min_width=280)
+            with gr.Column(min_width=280):
+                self.shapley = gr.HTML()
+                self.compute = gr.Button("What does each part add?", size="sm", visible=False)
 
-    def set_controls(asked: Question) -> list[Any]:
-        labels = view.part_labels(asked, model.num_parts)
-        choices = list(zip(labels, range(model.num_parts), strict=True))
-        level = gr.Slider(value=levels.index(asked.quantile), label=quantile_label(asked.quantile))
-        return [gr.CheckboxGroup(choices=choices, value=asked.on), level]
-
-    def asked_before(asked: Question | None) -> Question:
-        if asked is None:
-            raise UsageError("expected a photograph first, got none; drop or choose one")
-        return asked
+    def _connect(self) -> None:
+        # one at a time, so that clicks that come fast build on each other
+        quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "ask", "show_progress": "hidden"}
+        shown = [self.question, self.answer, self.pictures, self.classes]
+        controls, added = [self.parts, self.threshold], [self.shapley, self.compute]
+        for event in (
+            self.upload.upload(self.on_upload, self.upload, [*shown, *controls, *added], **quiet),
+            self.examples.pick(self.on_example, None, [*shown, *controls, *added], **quiet),
+        ):
+            event.success(self.after_answer, self.question, added, **quiet)
+        # a control whose value says everything skips what was overtaken, and is not set back; clicks and strokes all count
+        latest, each = quiet | {"trigger_mode": "always_last"}, quiet | {"trigger_mode": "multiple"}
+        self.parts.input(self.on_parts, [self.question, self.parts], shown, **latest)
+        self.threshold.input(self.on_threshold, [self.question, self.threshold], [*shown, self.threshold], **latest)
+        self.pictures.pick(self.on_pick, self.question, [*shown, *controls], **each)
+        self.pictures.paint(self.on_paint, self.question, shown, **each)
+        self.reset.click(self.on_reset, self.question, [*shown, *controls], **quiet)
+        self.compute.click(self.on_compute, self.question, added, **quiet)
 
     @one_line
-    def on_upload(file: str) -> list[Any]:
+    def on_upload(self, file: str) -> list[Any]:
+        """A file was dropped or chosen; nothing that was uploaded is kept."""
         path = Path(file)
         try:
-            asked = ask_file(model, path)
+            return self._first(ask_file(self.model, path))
         finally:
-            path.unlink(missing_ok=True)  # nothing that was uploaded is kept
-        return [*show(asked), *set_controls(asked), "", gr.Button(visible=False)]
+            path.unlink(missing_ok=True)
 
     @one_line
-    def on_example(event: gr.EventData) -> list[Any]:
+    def on_example(self, event: gr.EventData) -> list[Any]:
+        """An example was chosen."""
         index = int(event.index)
-        if index not in range(len(samples)):
-            raise UsageError(f"example: expected 0 to {len(samples) - 1}, got {index}")
-        asked = ask_file(model, samples[index].path)
-        return [*show(asked), *set_controls(asked), "", gr.Button(visible=False)]
+        if index not in range(len(self.samples)):
+            raise UsageError(f"example: expected 0 to {len(self.samples) - 1}, got {index}")
+        return self._first(ask_file(self.model, self.samples[index].path))
 
     @one_line
-    def on_parts(asked: Question | None, chosen: list[int]) -> list[Any]:
-        return show(asked_before(asked).with_parts([int(part) for part in chosen]))
+    def on_parts(self, asked: Question | None, chosen: list[int]) -> list[Any]:
+        """A part's box was changed."""
+        return self._show(_given(asked).with_parts([int(part) for part in chosen]))
 
     @one_line
-    def on_threshold(asked: Question | None, level: int) -> list[Any]:
-        quantile = levels[int(level)]
-        return [*show(asked_before(asked).with_quantile(quantile)), gr.Slider(label=quantile_label(quantile))]
+    def on_threshold(self, asked: Question | None, level: int) -> list[Any]:
+        """The slider was moved."""
+        quantile = self.levels[int(level)]
+        return [*self._show(_given(asked).with_quantile(quantile)), gr.Slider(label=view.quantile_label(quantile))]
 
     @one_line
-    def on_pick(asked: Question | None, event: gr.EventData) -> list[Any]:
+    def on_pick(self, asked: Question | None, event: gr.EventData) -> list[Any]:
+        """A token was clicked in the picture of the parts."""
         row, column = event.cell
-        toggled = asked_before(asked).toggled_at((int(row), int(column)))
-        return [*show(toggled), *set_controls(toggled)]
+        return self._show_all(_given(asked).toggled_at((int(row), int(column))))
 
     @one_line
-    def on_paint(asked: Question | None, event: gr.EventData) -> list[Any]:
-        return show(asked_before(asked).with_stroke([(int(row), int(column)) for row, column in event.cells]))
+    def on_paint(self, asked: Question | None, event: gr.EventData) -> list[Any]:
+        """A stroke was drawn over what stage 2 saw."""
+        return self._show(_given(asked).with_stroke([(int(row), int(column)) for row, column in event.cells]))
 
     @one_line
-    def on_reset(asked: Question | None) -> list[Any]:
-        plain = asked_before(asked).plain()
-        return [*show(plain), *set_controls(plain)]
+    def on_reset(self, asked: Question | None) -> list[Any]:
+        """Everything on again."""
+        return self._show_all(_given(asked).plain())
 
     @one_line
-    def on_compute(asked: Question | None) -> list[Any]:
-        asked = asked_before(asked)
-        if not model.is_faithful:
-            return [
-                view.note_html("What each part adds is known only where the answer rests on the mask alone."),
-                gr.skip(),
-            ]
-        return [view.shapley_html(asked, asked.whole.shapley()), gr.Button(visible=False)]
+    def after_answer(self, asked: Question | None) -> list[Any]:
+        """What each part adds, or a button for it where that takes long."""
+        many = self.model.num_parts > SHAPLEY_UP_TO and self.model.is_faithful
+        return ["", gr.Button(visible=True)] if many else self._added(_given(asked))
 
     @one_line
-    def after_answer(asked: Question | None) -> list[Any]:
-        many = model.num_parts > SHAPLEY_UP_TO and model.is_faithful
-        return ["", gr.Button(visible=True)] if many else on_compute(asked)
+    def on_compute(self, asked: Question | None) -> list[Any]:
+        """The button was pressed."""
+        return self._added(_given(asked))
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "ask", "show_progress": "hidden"}
-    answered = [*shown, *controls, shapley, compute]
-    for event in (
-        upload.upload(on_upload, upload, answered, **quiet),
-        examples.pick(on_example, None, answered, **quiet),
-    ):
-        event.success(after_answer, question, [shapley, compute], **quiet)
-    # controls whose value says everything skip what was overtaken; clicks and strokes each count
-    parts.input(on_parts, [question, parts], shown, trigger_mode="always_last", **quiet)
-    threshold.input(on_threshold, [question, threshold], [*shown, threshold], trigger_mode="always_last", **quiet)
-    pictures.pick(on_pick, question, [*shown, *controls], trigger_mode="multiple", **quiet)
-    pictures.paint(on_paint, question, shown, trigger_mode="multiple", **quiet)
-    reset.click(on_reset, question, [*shown, *controls], **quiet)
-    compute.click(on_compute, question, [shapley, compute], **quiet)
+    def _show(self, asked: Question) -> list[Any]:
+        """Question, answer, pictures and classes."""
+        names = self.model.class_names
+        return [asked, view.answer_html(asked), view.pictures_html(asked), view.classes_html(asked, names)]
+
+    def _show_all(self, asked: Question) -> list[Any]:
+        """The same, and the controls as they then stand."""
+        labels = view.part_labels(asked, asked.num_parts)
+        parts = gr.CheckboxGroup(list(zip(labels, range(asked.num_parts), strict=True)), value=asked.on)
+        level = self.levels.index(asked.quantile)
+        return [*self._show(asked), parts, gr.Slider(value=level, label=view.quantile_label(asked.quantile))]
+
+    def _first(self, asked: Question) -> list[Any]:
+        """The same for a new photograph: what its parts add is not known yet."""
+        return [*self._show_all(asked), "", gr.Button(visible=False)]
+
+    def _added(self, asked: Question) -> list[Any]:
+        html = view.shapley_html(asked, asked.whole.shapley()) if self.model.is_faithful else view.note_html(NO_SHAPLEY)
+        return [html, gr.Button(visible=False)]
+
+
+def _given(asked: Question | None) -> Question:
+    if asked is None:
+        raise UsageError("expected a photograph first, got none; drop or choose one")
+    return asked
+
+
+def _script() -> str:
+    return SCRIPT.read_text(encoding="utf-8")

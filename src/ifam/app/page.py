@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from ifam.app.ask_tab import SESSION_SECONDS, add_ask_tab
+import gradio as gr
+
+from ifam.app.ask_tab import SESSION_SECONDS, AskTab
 from ifam.app.pictures import swatch
-from ifam.app.run_tab import add_run_tab
+from ifam.app.run_tab import RunTab
 from ifam.data.table import ImageTable
 from ifam.model.two_stage import IFAM
 
@@ -15,21 +17,17 @@ FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "A
 
 def build_page(model: IFAM, folder: Path, table: ImageTable | None, device: str = "cpu") -> Any:
     """A ``gradio.Blocks`` of a model in eval mode on its device; ``table`` has the classes of the model."""
-    import gradio as gr
-
     cleaning = (SESSION_SECONDS, SESSION_SECONDS)
     with gr.Blocks(title=f"ifam: {folder.name}", analytics_enabled=False, delete_cache=cleaning) as page:
         with gr.Tab("Ask"):
-            add_ask_tab(model, table)
+            AskTab(model, table)
         with gr.Tab("Run"):
-            add_run_tab(model, folder, table, device)
+            RunTab(model, folder, table, device)
     return page
 
 
 def look(num_parts: int) -> dict[str, Any]:
     """Theme and style, as arguments of ``launch``."""
-    import gradio as gr
-
     font = [gr.themes.Font(name) for name in FONT]
     mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", font=font, font_mono=mono)

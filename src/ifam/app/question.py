@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ifam.errors import UsageError
 from ifam.explanations.explanation import Explanation
 from ifam.interventions import Intervention
+from ifam.model.two_stage import IFAM
 
 Cell = tuple[int, int]
 """row and column of a token"""
@@ -77,3 +78,8 @@ class Question:
         height, width = self.whole.parts.shape
         if not cells or not all(0 <= row < height and 0 <= column < width for row, column in cells):
             raise UsageError(f"tokens: expected at least one, inside {height} × {width}, got {list(cells)[:3]}")
+
+
+def quantile_levels(model: IFAM) -> list[float | None]:
+    """What the threshold can be: none, then from the mildest to the strictest."""
+    return [None, *sorted(model.token_thresholds, reverse=True)]

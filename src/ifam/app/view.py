@@ -72,6 +72,13 @@ def part_labels(question: Question | None, num_parts: int) -> list[str]:
     return [f"part {part}: {np.mean(question.whole.parts == part):.0%}" for part in range(num_parts)]
 
 
+def quantile_label(quantile: float | None) -> str:
+    """What a level of the slider does."""
+    if quantile is None:
+        return "Token threshold: off"
+    return f"Token threshold: q = {quantile:g}, patches less typical of their part are dropped"
+
+
 def kept_line(question: Question) -> str:
     """How much of the image the answer rests on, in words."""
     answer = question.answer
