@@ -54,9 +54,9 @@ class AskTab:
         self.samples = example_samples(table) if table else []
         self.question = gr.State(None, time_to_live=SESSION_SECONDS)
         with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+            with gr.Column(scale=2, min_width=240):
                 self._add_controls()
-            with gr.Column(scale=3, min_width=280):
+            with gr.Column(scale=7, min_width=280):
                 self._add_answer()
         self._connect()
 
@@ -101,7 +101,7 @@ class AskTab:
             self.examples.pick(self.on_example, None, [*shown, *controls, *added], **quiet),
         ):
             event.success(self.after_answer, self.question, added, **quiet)
-        # a control whose value says everything skips what was overtaken, and is not set back; clicks and strokes all count
+        # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes count one by one
         latest, each = quiet | {"trigger_mode": "always_last"}, quiet | {"trigger_mode": "multiple"}
         self.parts.input(self.on_parts, [self.question, self.parts], shown, **latest)
         self.threshold.input(self.on_threshold, [self.question, self.threshold], [*shown, self.threshold], **latest)
