@@ -101,7 +101,7 @@ class AskTab:
             self.examples.pick(self.on_example, None, [*shown, *controls, *added], **quiet),
         ):
             event.success(self.after_answer, self.question, added, **quiet)
-        # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes count one by one
+        # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes all count
         latest, each = quiet | {"trigger_mode": "always_last"}, quiet | {"trigger_mode": "multiple"}
         self.parts.input(self.on_parts, [self.question, self.parts], shown, **latest)
         self.threshold.input(self.on_threshold, [self.question, self.threshold], [*shown, self.threshold], **latest)
