@@ -1,3 +1,4 @@
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,17 @@ def photograph(table: ImageTable) -> Path:
 
 
 @pytest.fixture
-def port() -> int:
+def event_loop_of_this_thread() -> Iterator[None]:
+    """Gradio makes one where there is none, and leaves it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.fixture
+def port(event_loop_of_this_thread: None) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

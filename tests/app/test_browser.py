@@ -34,9 +34,7 @@ def page(address: str) -> Iterator[Any]:
         browser = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.said, page.asked = [], []
-        page.on(
-            "console", lambda message: page.said.append(message.text) if message.type in ("error", "warning") else 0
-        )
+        page.on("console", lambda message: page.said.append(message.text) if message.type == "error" else 0)
         page.on("pageerror", lambda error: page.said.append(str(error)))
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address)

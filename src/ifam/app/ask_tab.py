@@ -61,7 +61,7 @@ class AskTab:
         self._connect()
 
     def _add_controls(self) -> None:
-        self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=120)
+        self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=140)
         pictures = view.examples_html(thumbnails(self.samples))
         self.examples = gr.HTML(pictures, js_on_load=_script(), visible=bool(self.samples))
         names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
@@ -86,7 +86,8 @@ class AskTab:
         self.answer = gr.HTML(view.note_html(START))
         self.pictures = gr.HTML(js_on_load=_script())
         with gr.Row():
-            self.classes = gr.HTML(min_width=280)
+            with gr.Column(min_width=280):
+                self.classes = gr.HTML()
             with gr.Column(min_width=280):
                 self.shapley = gr.HTML()
                 self.compute = gr.Button("What does each part add?", size="sm", visible=False)
