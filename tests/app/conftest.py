@@ -39,17 +39,23 @@ def photograph(table: ImageTable) -> Path:
 
 
 @pytest.fixture
-def event_loop_of_this_thread() -> Iterator[None]:
-    """Gradio makes one where there is none, and leaves it open."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+def loops_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gradio makes event loops that it never runs, and leaves them open, which is a warning and so an error here."""
+    made, new = [], asyncio.new_event_loop
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        made.append(new())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", new_event_loop)
     yield
     asyncio.set_event_loop(None)
-    loop.close()
+    for loop in made:
+        loop.close()
 
 
 @pytest.fixture
-def port(event_loop_of_this_thread: None) -> int:
+def port(loops_closed: None) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -5,7 +5,7 @@ does not import them.
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ SCRIPT = Path(__file__).with_name("page.js")
 START = "Drop a photograph, or choose one, to see what the answer rests on."
 NO_THRESHOLDS = "No thresholds are stored with this model: run ifam calibrate first."
 NO_SHAPLEY = "What each part adds is known only where the answer rests on the mask alone."
+
+
+html = partial(gr.HTML, apply_default_css=False)
+"""a component of gradio without the styles that it has for running text"""
 
 
 def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +67,7 @@ class AskTab:
     def _add_controls(self) -> None:
         self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=140)
         pictures = view.examples_html(thumbnails(self.samples))
-        self.examples = gr.HTML(pictures, js_on_load=_script(), visible=bool(self.samples))
+        self.examples = html(pictures, js_on_load=_script(), visible=bool(self.samples))
         names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
         self.parts = gr.CheckboxGroup(
             list(zip(names, range(count), strict=True)), value=list(range(count)), label="Parts", elem_id="parts"
@@ -83,13 +87,13 @@ class AskTab:
         self.reset = gr.Button("As the model chose", size="sm")
 
     def _add_answer(self) -> None:
-        self.answer = gr.HTML(view.note_html(START))
-        self.pictures = gr.HTML(js_on_load=_script())
+        self.answer = html(view.note_html(START))
+        self.pictures = html(js_on_load=_script())
         with gr.Row():
             with gr.Column(min_width=280):
-                self.classes = gr.HTML()
+                self.classes = html()
             with gr.Column(min_width=280):
-                self.shapley = gr.HTML()
+                self.shapley = html()
                 self.compute = gr.Button("What does each part add?", size="sm", visible=False)
 
     def _connect(self) -> None:

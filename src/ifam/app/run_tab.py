@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from ifam.app import view
-from ifam.app.ask_tab import one_line
+from ifam.app.ask_tab import html, one_line
 from ifam.app.run_folder import run_summary
 from ifam.data.table import ImageTable
 from ifam.evaluate import evaluate
@@ -21,14 +21,14 @@ class RunTab:
 
     def __init__(self, model: IFAM, folder: Path, table: ImageTable | None, device: str) -> None:
         self.model, self.device = model, device
-        gr.HTML(view.run_html(run_summary(model, folder)))
+        html(view.run_html(run_summary(model, folder)))
         if table is None:
-            gr.HTML(view.note_html(NO_DATA))
+            html(view.note_html(NO_DATA))
             return
         self.table = table
         for label, function in (("Accuracy by group", self.on_groups), ("Part gallery", self.on_gallery)):
             button = gr.Button(f"{label}: look through the test split", size="sm")
-            found = gr.HTML(min_height=60)
+            found = html(min_height=60)
             button.click(function, None, found, api_visibility="private", concurrency_id="run")
 
     @one_line
