@@ -187,8 +187,8 @@ class AskTab:
         return [*self._show_all(asked), "", gr.Button(visible=False)]
 
     def _added(self, asked: Question) -> list[Any]:
-        html = view.shapley_html(asked, asked.whole.shapley()) if self.model.is_faithful else view.note_html(NO_SHAPLEY)
-        return [html, gr.Button(visible=False)]
+        bars = view.shapley_html(asked, asked.whole.shapley()) if self.model.is_faithful else view.note_html(NO_SHAPLEY)
+        return [bars, gr.Button(visible=False)]
 
 
 def _given(asked: Question | None) -> Question:
