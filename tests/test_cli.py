@@ -44,6 +44,7 @@ FLAGS = {
     "--workers",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
     "--precision --recipe --reference --rounds --runs --seeds --set --workers",
+    "app": "--device --host --port",
     "verify": "--batch-size --device --json --precision --seed --workers",
     "import": "--backbone --class-names --image-size --out",
 }
@@ -157,6 +158,9 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("predictions in a file", [*PREDICT, "--out", "file/x.jsonl"], 2, ["file", "folder"]),
     ("impossible share", [*PREDICT, "--min-kept", "2"], 2, ["min_kept", "0 to 1", "2"]),
     ("pictures in a file", [*PREDICT, "--overlays", "file"], 2, ["file", "folder"]),
+    ("a model without parts to show", ["app", "plain"], 2, ["plain", "a model with parts"]),
+    ("no model to show", ["app", "none"], 1, ["none", "model.json", "found none"]),
+    ("impossible port", ["app", "run", "--port", "70000"], 2, ["port", "65535", "70000"]),
     ("no snapshot", ["import", "none.pt", "--backbone", "test_vit", "--out", "new"], 1, ["none.pt"]),
 ]
 

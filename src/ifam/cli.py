@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ifam.commands import (
+    app,
     benchmark,
     calibrate,
     demo,
@@ -20,7 +21,7 @@ from ifam.commands import (
 )
 from ifam.errors import IfamError, UsageError
 
-COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, import_, benchmark)
+COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, app, import_, benchmark)
 INTERRUPTED = 130
 
 

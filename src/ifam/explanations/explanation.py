@@ -66,6 +66,11 @@ class Explanation:
         quantiles = [q for q in (self.token_quantile, token_quantile) if q is not None]
         return _conclude(self._model, self._view, self._discovery, removed, min(quantiles, default=None))
 
+    def with_mask(self, mask: NDArray[np.bool_]) -> "Explanation":
+        """The same image with a mask by hand, (h, w) bool, in place of the model's own; stage 1 is not run again."""
+        chosen = torch.from_numpy(np.ascontiguousarray(mask))[None].to(self._view.device)
+        return _conclude(self._model, self._view, self._discovery, (), None, chosen)
+
     def shapley(self) -> ShapleyValues:
         """What each part contributes to the logits; see `ifam.explanations.shapley`."""
         return shapley_values(self._model, self._view, torch.from_numpy(self.parts)[None].to(self._view.device))
@@ -143,9 +148,14 @@ def read_image(image: ImageLike) -> Image.Image | Tensor:
 
 @torch.inference_mode()
 def _conclude(
-    model: IFAM, view: Tensor, discovery: EncodedDiscovery, removed: tuple[int, ...], quantile: float | None
+    model: IFAM,
+    view: Tensor,
+    discovery: EncodedDiscovery,
+    removed: tuple[int, ...],
+    quantile: float | None,
+    mask: Tensor | None = None,
 ) -> Explanation:
-    output = model.answer(view, discovery, remove_parts=removed, token_quantile=quantile)
+    output = model.answer(view, discovery, remove_parts=removed, token_quantile=quantile, mask=mask)
     probabilities = output.logits[0].float().softmax(0).cpu()
     index = int(probabilities.argmax())
     return Explanation(

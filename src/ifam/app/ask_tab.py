@@ -1,0 +1,201 @@
+"""The tab "Ask": one photograph, its parts, and what changes when some of it is switched off.
+
+This module and its neighbours `page` and `run_tab` are the page in gradio, which they import; whoever needs no page
+does not import them.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ifam.app import view
+from ifam.app.photographs import ask_file, example_samples, thumbnails
+from ifam.app.question import Question, quantile_levels
+from ifam.data.table import ImageTable
+from ifam.errors import IfamError, UsageError
+from ifam.model.two_stage import IFAM
+
+SHAPLEY_UP_TO = 6
+"""parts whose Shapley values are shown unasked: 64 answers of stage 2"""
+SESSION_SECONDS = 3600
+"""after which a photograph that nobody asks about is forgotten"""
+SCRIPT = Path(__file__).with_name("page.js")
+START = "Drop a photograph, or choose one, to see what the answer rests on."
+NO_THRESHOLDS = "No thresholds are stored with this model: run ifam calibrate first."
+NO_SHAPLEY = "What each part adds is known only where the answer rests on the mask alone."
+
+
+html = partial(gr.HTML, apply_default_css=False)
+"""a component of gradio without the styles that it has for running text"""
+
+
+def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What goes wrong as one plain line in the page, without a traceback there or on the screen."""
+
+    @wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except IfamError as error:
+            message = str(error)
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+        # the page shows a message as HTML
+        raise gr.Error(escape(" ".join(message.split())), print_exception=False, title="That did not work")
+
+    return guarded
+
+
+class AskTab:
+    """Its components, and what happens when they are used; made inside a block of gradio."""
+
+    def __init__(self, model: IFAM, table: ImageTable | None) -> None:
+        self.model, self.levels = model, quantile_levels(model)
+        self.samples = example_samples(table) if table else []
+        self.question = gr.State(None, time_to_live=SESSION_SECONDS)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=240):
+                self._add_controls()
+            with gr.Column(scale=7, min_width=280):
+                self._add_answer()
+        self._connect()
+
+    def _add_controls(self) -> None:
+        self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=140)
+        pictures = view.examples_html(thumbnails(self.samples))
+        self.examples = html(pictures, js_on_load=_script(), visible=bool(self.samples))
+        names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
+        self.parts = gr.CheckboxGroup(
+            list(zip(names, range(count), strict=True)), value=list(range(count)), label="Parts", elem_id="parts"
+        )
+        calibrated = len(self.levels) > 1
+        self.threshold = gr.Slider(
+            0,
+            max(len(self.levels) - 1, 1),
+            value=0,
+            step=1,
+            label=view.quantile_label(None),
+            info=None if calibrated else NO_THRESHOLDS,
+            interactive=calibrated,
+            elem_id="threshold",
+            buttons=[],
+        )
+        self.reset = gr.Button("As the model chose", size="sm")
+
+    def _add_answer(self) -> None:
+        self.answer = html(view.note_html(START))
+        self.pictures = html(js_on_load=_script())
+        with gr.Row():
+            with gr.Column(min_width=280):
+                self.classes = html()
+            with gr.Column(min_width=280):
+                self.shapley = html()
+                self.compute = gr.Button("What does each part add?", size="sm", visible=False)
+
+    def _connect(self) -> None:
+        # one at a time, so that clicks that come fast build on each other
+        quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "ask", "show_progress": "hidden"}
+        shown = [self.question, self.answer, self.pictures, self.classes]
+        controls, added = [self.parts, self.threshold], [self.shapley, self.compute]
+        for event in (
+            self.upload.upload(self.on_upload, self.upload, [*shown, *controls, *added], **quiet),
+            self.examples.pick(self.on_example, None, [*shown, *controls, *added], **quiet),
+        ):
+            event.success(self.after_answer, self.question, added, **quiet)
+        # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes all count
+        latest, each = quiet | {"trigger_mode": "always_last"}, quiet | {"trigger_mode": "multiple"}
+        self.parts.input(self.on_parts, [self.question, self.parts], shown, **latest)
+        self.threshold.input(self.on_threshold, [self.question, self.threshold], [*shown, self.threshold], **latest)
+        self.pictures.pick(self.on_pick, self.question, [*shown, *controls], **each)
+        self.pictures.paint(self.on_paint, self.question, shown, **each)
+        self.reset.click(self.on_reset, self.question, [*shown, *controls], **quiet)
+        self.compute.click(self.on_compute, self.question, added, **quiet)
+
+    @one_line
+    def on_upload(self, file: str) -> list[Any]:
+        """A file was dropped or chosen; nothing that was uploaded is kept."""
+        path = Path(file)
+        try:
+            return self._first(ask_file(self.model, path))
+        finally:
+            path.unlink(missing_ok=True)
+
+    @one_line
+    def on_example(self, event: gr.EventData) -> list[Any]:
+        """An example was chosen."""
+        index = int(event.index)
+        if index not in range(len(self.samples)):
+            raise UsageError(f"example: expected 0 to {len(self.samples) - 1}, got {index}")
+        return self._first(ask_file(self.model, self.samples[index].path))
+
+    @one_line
+    def on_parts(self, asked: Question | None, chosen: list[int]) -> list[Any]:
+        """A part's box was changed."""
+        return self._show(_given(asked).with_parts([int(part) for part in chosen]))
+
+    @one_line
+    def on_threshold(self, asked: Question | None, level: int) -> list[Any]:
+        """The slider was moved."""
+        quantile = self.levels[int(level)]
+        return [*self._show(_given(asked).with_quantile(quantile)), gr.Slider(label=view.quantile_label(quantile))]
+
+    @one_line
+    def on_pick(self, asked: Question | None, event: gr.EventData) -> list[Any]:
+        """A token was clicked in the picture of the parts."""
+        row, column = event.cell
+        return self._show_all(_given(asked).toggled_at((int(row), int(column))))
+
+    @one_line
+    def on_paint(self, asked: Question | None, event: gr.EventData) -> list[Any]:
+        """A stroke was drawn over what stage 2 saw."""
+        return self._show(_given(asked).with_stroke([(int(row), int(column)) for row, column in event.cells]))
+
+    @one_line
+    def on_reset(self, asked: Question | None) -> list[Any]:
+        """Everything on again."""
+        return self._show_all(_given(asked).plain())
+
+    @one_line
+    def after_answer(self, asked: Question | None) -> list[Any]:
+        """What each part adds, or a button for it where that takes long."""
+        many = self.model.num_parts > SHAPLEY_UP_TO and self.model.is_faithful
+        return ["", gr.Button(visible=True)] if many else self._added(_given(asked))
+
+    @one_line
+    def on_compute(self, asked: Question | None) -> list[Any]:
+        """The button was pressed."""
+        return self._added(_given(asked))
+
+    def _show(self, asked: Question) -> list[Any]:
+        """Question, answer, pictures and classes."""
+        names = self.model.class_names
+        return [asked, view.answer_html(asked), view.pictures_html(asked), view.classes_html(asked, names)]
+
+    def _show_all(self, asked: Question) -> list[Any]:
+        """The same, and the controls as they then stand."""
+        labels = view.part_labels(asked, asked.num_parts)
+        parts = gr.CheckboxGroup(list(zip(labels, range(asked.num_parts), strict=True)), value=asked.on)
+        level = self.levels.index(asked.quantile)
+        return [*self._show(asked), parts, gr.Slider(value=level, label=view.quantile_label(asked.quantile))]
+
+    def _first(self, asked: Question) -> list[Any]:
+        """The same for a new photograph: what its parts add is not known yet."""
+        return [*self._show_all(asked), "", gr.Button(visible=False)]
+
+    def _added(self, asked: Question) -> list[Any]:
+        bars = view.shapley_html(asked, asked.whole.shapley()) if self.model.is_faithful else view.note_html(NO_SHAPLEY)
+        return [bars, gr.Button(visible=False)]
+
+
+def _given(asked: Question | None) -> Question:
+    if asked is None:
+        raise UsageError("expected a photograph first, got none; drop or choose one")
+    return asked
+
+
+def _script() -> str:
+    return SCRIPT.read_text(encoding="utf-8")

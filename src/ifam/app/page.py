@@ -1,0 +1,37 @@
+"""The page as a whole: two tabs, fonts of the system, nothing from elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ifam.app.ask_tab import SESSION_SECONDS, AskTab
+from ifam.app.pictures import swatch
+from ifam.app.run_tab import RunTab
+from ifam.data.table import ImageTable
+from ifam.model.two_stage import IFAM
+
+STYLE = Path(__file__).with_name("page.css")
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+
+
+def build_page(model: IFAM, folder: Path, table: ImageTable | None, device: str = "cpu") -> Any:
+    """A ``gradio.Blocks`` of a model in eval mode on its device; ``table`` has the classes of the model."""
+    cleaning = (SESSION_SECONDS, SESSION_SECONDS)
+    with gr.Blocks(title=f"ifam: {folder.name}", analytics_enabled=False, delete_cache=cleaning) as page:
+        with gr.Tab("Ask"):
+            AskTab(model, table)
+        with gr.Tab("Run"):
+            RunTab(model, folder, table, device)
+    return page
+
+
+def look(num_parts: int) -> dict[str, Any]:
+    """Theme and style, as arguments of ``launch``."""
+    font = [gr.themes.Font(name) for name in FONT]
+    mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", font=font, font_mono=mono)
+    swatches = [
+        f"#parts label:nth-of-type({part + 1})::before {{ background: {swatch(part)}; }}" for part in range(num_parts)
+    ]
+    return {"theme": theme, "css": "\n".join([STYLE.read_text(encoding="utf-8"), *swatches])}
