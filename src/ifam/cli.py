@@ -15,12 +15,13 @@ from ifam.commands import (
     import_,
     intervene,
     predict,
+    report,
     train,
     verify,
 )
 from ifam.errors import IfamError, UsageError
 
-COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, import_, benchmark)
+COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, report, import_, benchmark)
 INTERRUPTED = 130
 
 

@@ -26,6 +26,8 @@ from ifam.score import Score, accuracy_intervals, calibration_error, record, sum
 
 Progress = Callable[[int, int], None]
 """(images done, images in all)"""
+Observe = Callable[[Batch, Prediction, Mapping[str, torch.Tensor]], None]
+"""a batch on the model's device, what the model says of it, and what was recorded of each image"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ def evaluate(
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
     progress: Progress | None = None,
+    observe: Observe | None = None,
 ) -> Evaluation:
     """Score a model on a split, with interventions if asked.
 
@@ -73,7 +76,8 @@ def evaluate(
     ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
     image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
-    well, on which the regression from part centroids is fitted.
+    well, on which the regression from part centroids is fitted. ``observe`` sees every batch of the split that is
+    scored: who wants to know more than the score need not read it again.
 
     Raises:
         UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.
@@ -101,7 +105,7 @@ def evaluate(
     model = model.to(device).eval()
     unreadable: list[str] = []
 
-    def run(name: str, **recording: Any) -> Accumulator:
+    def run(name: str, **options: Any) -> Accumulator:
         total = len(table.select(name))
         return collect(
             model,
@@ -111,11 +115,11 @@ def evaluate(
             unreadable=unreadable,
             precision=precision,
             skip_unreadable=skip_unreadable,
-            **recording,
+            **options,
         )
 
     temperature = None if temperature_split is None else _temperature(run(temperature_split, keep_logits=True))
-    records = run(split, class_map=lookup, temperature=temperature)
+    records = run(split, class_map=lookup, temperature=temperature, observe=observe)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
     if "centroid" in records and "keypoint" in records and split != "train" and _shows_keypoints(table, "train"):
@@ -188,9 +192,13 @@ def collect(
     unreadable: list[str],
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
+    observe: Observe | None = None,
     **recording: Any,
 ) -> Accumulator:
-    """The records of every image of a loader, each once; ``recording``: further arguments of `record`."""
+    """The records of every image of a loader, each once; ``recording``: further arguments of `record`.
+
+    ``observe`` is called in the precision of the model's call.
+    """
     device = next(model.parameters()).device
     records = Accumulator()
     done = 0
@@ -201,7 +209,11 @@ def collect(
             batch = batch.to(device)
             with arithmetic(precision, device):
                 output = predict_batch(model, batch, **interventions)
-            records.update(**record(output, batch, **recording))
+            values = record(output, batch, **recording)
+            records.update(**values)
+            if observe is not None:
+                with arithmetic(precision, device):
+                    observe(batch, output, values)
         done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done)
