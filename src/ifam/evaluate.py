@@ -21,7 +21,7 @@ from ifam.metrics.parts import KeypointRegression, keypoint_error
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
-from ifam.output import Prediction
+from ifam.output import Output, Prediction
 from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
 
 Progress = Callable[[int, int], None]
@@ -123,7 +123,7 @@ def evaluate(
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
     if "centroid" in records and "keypoint" in records and split != "train" and _shows_keypoints(table, "train"):
-        keypoints = _keypoint_numbers(run("train"), records)
+        keypoints = _keypoint_numbers(run("train", predict=find_parts), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
         split=split,
@@ -182,6 +182,16 @@ def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Pred
     return prediction
 
 
+def find_parts(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:
+    """The same for where the parts are and nothing else: its logits are those of stage 1, and stage 2 does not run."""
+    assert isinstance(model, IFAM)
+    discovery = model.discover(batch.images)
+    selection = model.select(discovery, **interventions)
+    found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
+    kept = selection.mask.flatten(1).float().mean(1)
+    return Output(**found, logits=discovery.stage1_logits, parts=selection.parts, mask=selection.mask, kept=kept)
+
+
 @torch.inference_mode()
 def collect(
     model: Classifier,
@@ -192,12 +202,13 @@ def collect(
     unreadable: list[str],
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
+    predict: Callable[..., Prediction] = predict_batch,
     observe: Observe | None = None,
     **recording: Any,
 ) -> Accumulator:
     """The records of every image of a loader, each once; ``recording``: further arguments of `record`.
 
-    ``observe`` is called in the precision of the model's call.
+    ``predict``: `predict_batch` or `find_parts`. ``observe`` is called in the precision of the model's call.
     """
     device = next(model.parameters()).device
     records = Accumulator()
@@ -208,7 +219,7 @@ def collect(
         if len(batch):
             batch = batch.to(device)
             with arithmetic(precision, device):
-                output = predict_batch(model, batch, **interventions)
+                output = predict(model, batch, **interventions)
             values = record(output, batch, **recording)
             records.update(**values)
             if observe is not None:

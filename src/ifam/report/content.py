@@ -25,7 +25,8 @@ class ModelFacts:
     num_classes: int
     is_faithful: bool
     has_second_stage: bool
-    backbone: str
+    backbone: str | None
+    """timm's name of it"""
     image_size: tuple[int, int]
     """(height, width) in pixels"""
     grid: tuple[int, int]

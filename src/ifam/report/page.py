@@ -15,14 +15,14 @@ from ifam.report.content import Mistake, Report
 from ifam.report.parts import DOUBLE, RARE
 from ifam.report.pictures import chart, example, mistake
 from ifam.report.sentences import CLOSE, leakage, verdict
-from ifam.report.tables import Table, images, percent
+from ifam.report.tables import Table, images, percent, whole
 
 MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 MOST_UNREADABLE = 20
 LEGEND = (
     f"✓ nothing to object; ! look closer: no groups known, the worst group more than {100 * CLOSE:.0f} points "
     "below the "
-    f"average, more than {CLOSE:.0%} of the answers moved, an empty mask, or something not measured; "
+    f"average, more than {whole(CLOSE)} of the answers moved, an empty mask, or something not measured; "
     "✗ the guarantee fails, or the mask is suspicious."
 )
 COVERED = (
@@ -121,7 +121,7 @@ def _parts(report: Report) -> dict[str, Any]:
         f"The images that have most of each part, of {images(gallery.num_images)}; the part is in colour, the "
         "rest of the "
         f"image grey. Area is a share of the {report.model.grid[0]} × {report.model.grid[1]} patches.",
-        f"Flags: dead, in no image; rare, in less than {RARE:.0%} of them; double, where the prototypes of two "
+        f"Flags: dead, in no image; rare, in less than {whole(RARE)} of them; double, where the prototypes of two "
         "parts, seen "
         f"from that of the background, point the same way (cosine of {DOUBLE} or more).",
     ]
@@ -186,7 +186,7 @@ def _interventions(report: Report) -> dict[str, Any]:
         "and tokens "
         "far from the prototype of their part (beyond a quantile of the training distances), alone and together, on "
         f"{images(tried, 'validation')}{sample}. One is chosen by {by}, only where it beats none in "
-        f"{CONFIDENCE:.0%} of "
+        f"{whole(CONFIDENCE)} of "
         "the resamples of these images; only the chosen one is tried on the images reported on.",
     ]
     if study.chosen == Intervention():
@@ -266,7 +266,7 @@ def _origin(report: Report) -> dict[str, Any]:
     facts = report.model
     height, width = facts.image_size
     rows = [
-        ["backbone", facts.backbone],
+        ["backbone", facts.backbone or "of its own, without a name in timm"],
         ["second stage", "yes" if facts.has_second_stage else "no: stage 1 alone"],
         ["prediction rests on the mask only", "yes" if facts.is_faithful else "no"],
         ["parts (K)", str(facts.num_parts)],

@@ -9,6 +9,7 @@ from torch import Tensor
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.two_stage import IFAM
 from ifam.report.content import Amount, PartFacts
+from ifam.report.tables import whole
 
 RARE = 0.01
 """share of the images below which a part is called rare"""
@@ -57,7 +58,7 @@ def _flags(overall: Amount, nearest: int | None, cosine: float | None) -> list[s
     if overall.presence == 0:
         flags.append("dead: in no image")
     elif overall.presence < RARE:
-        flags.append(f"rare: in less than {RARE:.0%} of the images")
+        flags.append(f"rare: in less than {whole(RARE)} of the images")
     if cosine is not None and cosine >= DOUBLE:
         flags.append(f"double of part {nearest}")
     return flags

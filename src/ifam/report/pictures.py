@@ -12,6 +12,7 @@ from PIL import Image
 from ifam.explanations.figures import overlay_mask, overlay_parts
 from ifam.explanations.part_gallery import PartExample, part_alone
 from ifam.report.content import Mistake
+from ifam.report.tables import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +36,8 @@ def example(found: PartExample, part: int, num_parts: int) -> Picture:
     """One image of the gallery, with the part alone in colour."""
     return photograph(
         part_alone(PartExample(**vars(found) | {"image": enlarged(found.image)}), part, num_parts),
-        alt=f"part {part}, coloured, in {found.name}: {found.share:.0%} of the image",
-        caption=f"{found.name}, {found.share:.0%}",
+        alt=f"part {part}, coloured, in {found.name}: {whole(found.share)} of the image",
+        caption=f"{found.name}, {whole(found.share)}",
     )
 
 
@@ -48,8 +49,8 @@ def mistake(found: Mistake, num_parts: int, *, seen: str) -> list[Picture]:
         photograph(overlay_parts(image, found.parts, num_parts), alt=f"parts found in {found.name}", caption="parts"),
         photograph(
             overlay_mask(image, found.mask),
-            alt=f"{seen} in {found.name}: {found.kept:.0%} of the image",
-            caption=f"{seen}: {found.kept:.0%}",
+            alt=f"{seen} in {found.name}: {whole(found.kept)} of the image",
+            caption=f"{seen}: {whole(found.kept)}",
         ),
     ]
 

@@ -27,15 +27,20 @@ class Table:
 
 
 def percent(value: float | None) -> str:
-    """A share with one decimal."""
-    return EMPTY if value is None else f"{100 * value:.1f} %"
+    """A share with one decimal; its sign stays on the line."""
+    return EMPTY if value is None else f"{100 * value:.1f}\u00a0%"
+
+
+def whole(value: float | None) -> str:
+    """The same without decimals."""
+    return EMPTY if value is None else f"{100 * value:.0f}\u00a0%"
 
 
 def interval(found: Interval | None) -> str:
     """Limits in per cent, without the estimate."""
     if found is None or found.low is None or found.high is None:
         return EMPTY
-    return f"{100 * found.low:.1f}–{100 * found.high:.1f} %"
+    return f"{100 * found.low:.1f}–{100 * found.high:.1f}\u00a0%"
 
 
 def images(number: int, kind: str = "") -> str:
@@ -125,9 +130,7 @@ def part_areas(caption: str, found: Sequence[PartFacts], of: str) -> Table | Non
 
 def trials(study: Study) -> Table:
     """What was tried on the validation split."""
-    rows = [
-        [*_trial(trial), EMPTY if trial.beats_none is None else f"{trial.beats_none:.0%}"] for trial in study.trials
-    ]
+    rows = [[*_trial(trial), whole(trial.beats_none)] for trial in study.trials]
     chosen_by = CRITERION_NAMES[study.chosen_by]
     caption = f"Tried on {images(study.trials[0].num_samples, 'validation')}, best {chosen_by} first"
     return _cut(caption, [*_TRIAL_COLUMNS, "beats none"], rows)
@@ -136,21 +139,24 @@ def trials(study: Study) -> Table:
 def effect(study: Study, split: str) -> Table:
     """The chosen intervention on the split reported on."""
     both = [study.test_before] + ([study.test_after] if study.chosen != Intervention() else [])
-    caption = f"Chosen: {study.chosen}; on {images(study.test_before.num_samples, split)}, with 95 % intervals"
+    caption = f"Chosen: {_named(study.chosen)}; on {images(study.test_before.num_samples, split)}, with 95 % intervals"
     return Table(caption=caption, columns=_TRIAL_COLUMNS, rows=[_trial(trial) for trial in both])
 
 
 _TRIAL_COLUMNS = ["switched off", "worst group", "accuracy", "inside the mask"]
 
 
+def _named(intervention: Intervention) -> str:
+    return "nothing" if intervention == Intervention() else str(intervention).removeprefix("without ")
+
+
 def _trial(trial: Trial) -> list[str]:
-    name = "nothing" if trial.intervention == Intervention() else str(trial.intervention).removeprefix("without ")
     pairs = (
         (trial.worst_group_accuracy, trial.worst_group_accuracy_interval),
         (trial.accuracy, trial.accuracy_interval),
     )
     cells = [percent(value) + ("" if limits is None else f" ({interval(limits)})") for value, limits in pairs]
-    return [name, *cells, percent(trial.mean_kept)]
+    return [_named(trial.intervention), *cells, percent(trial.mean_kept)]
 
 
 def certificate(found: Certificate) -> Table:
