@@ -144,8 +144,8 @@ def test_empty_masks_and_dead_and_double_parts(make: Make, table: ImageTable, pa
     words = text(page)
     assert "In 16 images nothing was selected" in words
     assert "Cannot be told on the 16 images" in words
-    assert "Part 0 is dead: in no image; part 0 is double of part 1; part 1 is dead" in words
-    assert report.parts[2].flags == ["dead: in no image"]
+    assert "Part 0: dead, in no image; part 0: double of part 1; part 1: dead" in words
+    assert report.parts[2].flags == ["dead, in no image"]
     assert words.count("No image has any of it.") == 3
 
 
@@ -213,7 +213,7 @@ def test_only_a_sample_is_asked_where_all_would_take_too_long(
     assert report.shapley is not None
     assert {mean.num_images for mean in report.shapley.groups.values()} == {2}
     words = text(page)
-    assert "on 6 validation images, a sample of 12" in words
+    assert "on 6 validation images of 12" in words
     assert "Means over 8 images" in words
     assert "On 5 images, drawn from 16" in words
 

@@ -56,9 +56,9 @@ def _nearest(cosines: Tensor) -> tuple[int | None, float | None]:
 def _flags(overall: Amount, nearest: int | None, cosine: float | None) -> list[str]:
     flags = []
     if overall.presence == 0:
-        flags.append("dead: in no image")
+        flags.append("dead, in no image")
     elif overall.presence < RARE:
-        flags.append(f"rare: in less than {whole(RARE)} of the images")
+        flags.append(f"rare, in less than {whole(RARE)} of the images")
     if cosine is not None and cosine >= DOUBLE:
         flags.append(f"double of part {nearest}")
     return flags

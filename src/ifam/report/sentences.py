@@ -97,9 +97,8 @@ def _beyond(report: Report) -> list[Statement]:
     if found is None:
         return []
     moved = (
-        f"With the background of another photograph the mask keeps {percent(found.mask_iou)} of itself (IoU, "
-        "mean), and "
-        f"{percent(found.answers_moved)} of the answers change. No guarantee covers this."
+        f"With the background of another photograph the mask keeps {percent(found.mask_iou)} of itself (IoU, mean), "
+        f"and {percent(found.answers_moved)} of the answers change. No guarantee covers this."
     )
     return [
         Statement(heading="Other backgrounds", text=moved, kind="good" if found.answers_moved <= CLOSE else "caution"),
@@ -124,16 +123,13 @@ def leakage(found: Certificate) -> Statement:
 
 
 def _parts(report: Report) -> Statement | None:
-    flagged = [f"part {one.part} is {flag}" for one in report.parts for flag in one.flags]
+    flagged = [f"part {one.part}: {flag}" for one in report.parts for flag in one.flags]
     study = report.study
-    helped = (
-        ""
-        if study is None or study.chosen == Intervention()
-        else (
+    text = f"P{'; '.join(flagged)[1:]}." if flagged else "None is dead, rare or double."
+    if study is not None and study.chosen != Intervention():
+        text += (
             f" On the validation split the model surely did better {study.chosen}; section 6 says what that does here."
         )
-    )
-    if not flagged and not helped:
+    elif not flagged:
         return None
-    text = (f"{'; '.join(flagged)}.".capitalize() if flagged else "None is dead, rare or double.") + helped
     return Statement(heading="Parts", text=text, kind="caution")
