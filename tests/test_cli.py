@@ -45,7 +45,7 @@ FLAGS = {
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
     "--precision --recipe --reference --rounds --runs --seeds --set --workers",
     "verify": "--batch-size --device --json --precision --seed --workers",
-    "report": "--batch-size --device --out --precision --skip-unreadable --split --workers",
+    "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
     "import": "--backbone --class-names --image-size --out",
 }
 

@@ -62,6 +62,7 @@ def evaluate(
     masks: str | None = None,
     class_map: Mapping[int, int] | None = None,
     temperature_split: str | None = None,
+    with_keypoint_error: bool = True,
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -76,7 +77,7 @@ def evaluate(
     ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
     image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
-    well, on which the regression from part centroids is fitted. ``observe`` sees every batch of the split that is
+    well, on which the regression from part centroids is fitted; without it that is not read. ``observe`` sees every batch of the split that is
     scored: who wants to know more than the score need not read it again.
 
     Raises:
@@ -122,7 +123,13 @@ def evaluate(
     records = run(split, class_map=lookup, temperature=temperature, observe=observe)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
-    if "centroid" in records and "keypoint" in records and split != "train" and _shows_keypoints(table, "train"):
+    if (
+        with_keypoint_error
+        and "centroid" in records
+        and "keypoint" in records
+        and split != "train"
+        and _shows_keypoints(table, "train")
+    ):
         keypoints = _keypoint_numbers(run("train", predict=find_parts), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),

@@ -23,6 +23,7 @@ def add(subparsers: Any) -> None:
     add_data(command)
     command.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
+    command.add_argument("--keypoint-error", action="store_true", help="fitted on the training split: one more pass")
     command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
     add_resources(command)
 
@@ -42,6 +43,7 @@ def run(options: Namespace) -> None:
         run=options.run_folder,
         split=options.split,
         command=_command(options),
+        with_keypoint_error=options.keypoint_error,
         skip_unreadable=options.skip_unreadable,
         progress=show_progress,
         **resources(options),
@@ -55,4 +57,5 @@ def _command(options: Namespace) -> str:
     words = ["ifam", "report", options.run_folder, *([] if options.data is None else [str(options.data)])]
     words += ["--out", str(options.out), "--split", options.split, "--batch-size", str(options.batch_size)]
     words += ["--device", options.device, "--precision", options.precision]
-    return shlex.join([*words, "--skip-unreadable"] if options.skip_unreadable else words)
+    words += ["--keypoint-error"] * options.keypoint_error + ["--skip-unreadable"] * options.skip_unreadable
+    return shlex.join(words)

@@ -37,12 +37,12 @@ def shapley_figure(panels: Sequence[ShapleyBars], picture: NDArray[np.uint8] | N
     beside = 0.0 if picture is None else PICTURE_WIDTH
     size = (WIDTH + beside, max(sum(heights) + 0.4, 0.95 * beside))
     figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03))
-    bars = figure
+    bars: Any = figure
     if picture is not None:
-        left, bars = figure.subfigures(1, 2, width_ratios=[beside, WIDTH])
-        panel = left.subplots()
-        panel.imshow(picture, interpolation="antialiased")
-        panel.set_axis_off()
+        halves: Any = figure.subfigures(1, 2, width_ratios=[beside, WIDTH])
+        shown, bars = halves[0].subplots(), halves[1]
+        shown.imshow(picture, interpolation="antialiased")
+        shown.set_axis_off()
     rows = bars.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     low, high = _limits(panels)
     for axes, panel in zip(rows, panels, strict=True):

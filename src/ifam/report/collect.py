@@ -45,6 +45,7 @@ def collect_report(
     source: Source,
     *,
     skip_unreadable: bool,
+    with_keypoint_error: bool,
     progress: ShowProgress,
     **resources: Any,
 ) -> Report:
@@ -67,6 +68,7 @@ def collect_report(
         model,
         table,
         split=source.split,
+        with_keypoint_error=with_keypoint_error,
         skip_unreadable=skip_unreadable,
         progress=progress("reading the images"),
         observe=observer,

@@ -52,6 +52,8 @@ def metrics(report: Report) -> dict[str, Any]:
             f"Worst-group AUC: {images(pair.num_positives)} of class 1 in {pair.positives} against "
             f"{pair.num_negatives:,} of class 0 in {pair.negatives}."
         )
+    if "keypoints" in report.data.annotations and evaluation.keypoint_error is None:
+        notes.append("The keypoint error was not asked for (--keypoint-error): it is fitted on the training split.")
     few = [f"{one.name} ({one.count})" for one in shown if one.count < FEW]
     if few:
         notes.append(f"An interval over fewer than {FEW} images says little: {', '.join(few[:10])}.")

@@ -25,6 +25,7 @@ def write_report(
     run: str | Path = "a model in memory",
     split: str = "test",
     command: str | None = None,
+    with_keypoint_error: bool = False,
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -34,7 +35,8 @@ def write_report(
 ) -> Report:
     """Measure ``model`` on a split and write what was found to ``path``, whole or not at all.
 
-    ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``progress``: from what is
+    ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``with_keypoint_error``:
+    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``progress``: from what is
     being done to a function of (images done, images in all).
 
     Raises:
@@ -51,6 +53,7 @@ def write_report(
         workers=workers,
         device=device,
         precision=precision,
+        with_keypoint_error=with_keypoint_error,
         skip_unreadable=skip_unreadable,
         progress=progress,
     )
