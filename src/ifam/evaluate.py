@@ -77,8 +77,8 @@ def evaluate(
     ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
     image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
-    well, on which the regression from part centroids is fitted; without it that is not read. ``observe`` sees every batch of the split that is
-    scored: who wants to know more than the score need not read it again.
+    well, on which the regression from part centroids is fitted; without it that is not read. ``observe`` sees every
+    batch of the split that is scored: who wants to know more than the score need not read it again.
 
     Raises:
         UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.

@@ -36,8 +36,8 @@ def write_report(
     """Measure ``model`` on a split and write what was found to ``path``, whole or not at all.
 
     ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``with_keypoint_error``:
-    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``progress``: from what is
-    being done to a function of (images done, images in all).
+    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``progress``: from
+    what is being done to a function of (images done, images in all).
 
     Raises:
         UsageError: a model without parts, a ``path`` that cannot be, or Jinja2 is not installed.
