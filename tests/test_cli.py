@@ -46,6 +46,7 @@ FLAGS = {
     "--precision --recipe --reference --rounds --runs --seeds --set --workers",
     "app": "--device --host --port",
     "verify": "--batch-size --device --json --precision --seed --workers",
+    "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
     "import": "--backbone --class-names --image-size --out",
 }
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("doctor", "calibrate", "score", "evaluate", "imagenet9", "interventions", "explanations"),
     ("intervene", "predict", "verify", "training"),
     ("console",),
-    ("demo", "benchmarks", "app"),
+    ("demo", "benchmarks", "report", "app"),
     ("commands",),
     ("cli",),
 )

@@ -16,12 +16,13 @@ from ifam.commands import (
     import_,
     intervene,
     predict,
+    report,
     train,
     verify,
 )
 from ifam.errors import IfamError, UsageError
 
-COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, app, import_, benchmark)
+COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, report, app, import_, benchmark)
 INTERRUPTED = 130
 
 

@@ -28,7 +28,7 @@ def print_evaluation(result: "Evaluation") -> None:
     table.add_column("measure")
     table.add_column("value (95 % interval)" if result.accuracy_interval else "value", justify="right")
     numbers = result.numbers()
-    for name, label in _LABELS.items():
+    for name, label in LABELS.items():
         if name in numbers:
             table.add_row(label, _cell(result, name, numbers[name]))
     for name, group in result.groups.items():
@@ -48,7 +48,7 @@ def print_evaluation(result: "Evaluation") -> None:
         _warn_of_few(result.num_samples, result.groups)
 
 
-_LABELS = {
+LABELS = {
     "accuracy": "accuracy (every image alike)",
     "average_accuracy": "average accuracy (by training group sizes)",
     "worst_group_accuracy": "worst-group accuracy",
@@ -110,9 +110,9 @@ def print_study(study: "Study") -> None:
 
     by_auc = study.chosen_by.endswith("auc")
     names = ("worst_group_auc", "auc") if by_auc else ("worst_group_accuracy", "accuracy")
-    columns = ("intervention", *(_COLUMNS[name] for name in names), "inside the mask")
+    columns = ("intervention", *(CRITERION_NAMES[name] for name in names), "inside the mask")
     print_comparison(
-        f"tried on {_images(study.trials[0].num_samples, 'validation')}, best {_COLUMNS[study.chosen_by]} first",
+        f"tried on {_images(study.trials[0].num_samples, 'validation')}, best {CRITERION_NAMES[study.chosen_by]} first",
         (*columns, "beats none"),
         [(*_trial_cells(trial, names), _share(trial.beats_none)) for trial in study.trials],
     )
@@ -124,17 +124,17 @@ def print_study(study: "Study") -> None:
         [study.test_before] if study.chosen == study.test_before.intervention else [study.test_before, study.test_after]
     )
     print_comparison(
-        f"chosen by {_COLUMNS[study.chosen_by]}: {study.chosen}; "
+        f"chosen by {CRITERION_NAMES[study.chosen_by]}: {study.chosen}; "
         f"on {_images(study.test_before.num_samples, 'test')}, with 95 % intervals over images",
         columns,
         [_trial_cells(trial, names) for trial in rows],
     )
     if study.trials[0].worst_group_accuracy is None:
-        print(f"no groups are known: chosen by {_COLUMNS[study.chosen_by]}, which a shortcut can raise as well")
+        print(f"no groups are known: chosen by {CRITERION_NAMES[study.chosen_by]}, which a shortcut can raise as well")
     _warn_of_few(study.test_before.num_samples, study.test_before.groups)
 
 
-_COLUMNS = {
+CRITERION_NAMES = {
     "worst_group_accuracy": "worst group",
     "accuracy": "accuracy",
     "worst_group_auc": "worst-group AUC",

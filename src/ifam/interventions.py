@@ -103,6 +103,7 @@ def try_interventions(
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
     intervals: bool = False,
+    skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
     """One trial for each of the ``interventions`` (all that are `possible` if None), best first, ties in their order.
@@ -124,25 +125,26 @@ def try_interventions(
     records = [Accumulator() for _ in chosen]
     done, total = 0, len(table.select(split))
     for batch in data.loader(split):
-        require_readable(batch, skip_unreadable=False)
-        batch = batch.to(torch.device(device))
-        with arithmetic(precision, torch.device(device)):
-            discovery = model.discover(batch.images)
-            for intervention, seen in zip(chosen, records, strict=True):
-                output = model.answer(batch.images, discovery, **asdict(intervention))
-                seen.update(**record_classes(output.logits, batch), kept=output.kept)
-        done += len(batch)
+        require_readable(batch, skip_unreadable=skip_unreadable)
+        if len(batch):
+            batch = batch.to(torch.device(device))
+            with arithmetic(precision, torch.device(device)):
+                discovery = model.discover(batch.images)
+                for intervention, seen in zip(chosen, records, strict=True):
+                    output = model.answer(batch.images, discovery, **asdict(intervention))
+                    seen.update(**record_classes(output.logits, batch), kept=output.kept)
+        done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done, total)
-    if not done:
+    if not records[0].num_samples:
         raise DataError(f"{table.root}: expected images in the {split} split, got none")
     trials = [
-        _trial(intervention, seen, table.group_names, model.num_classes)
+        trial_of(intervention, seen, table.group_names, model.num_classes)
         for intervention, seen in zip(chosen, records, strict=True)
     ]
     trials = _compared(trials, records, select_by)
     if intervals:
-        trials = [_with_intervals(trial, seen, select_by) for trial, seen in zip(trials, records, strict=True)]
+        trials = [with_intervals(trial, seen, select_by) for trial, seen in zip(trials, records, strict=True)]
     return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
 
 
@@ -205,7 +207,8 @@ def _unknown(criterion: str, where: str) -> str:
     return f"select_by: expected {needed} for {criterion}, got none in {where}; choose by another number"
 
 
-def _trial(intervention: Intervention, records: Accumulator, group_names: Sequence[str], num_classes: int) -> Trial:
+def trial_of(intervention: Intervention, records: Accumulator, group_names: Sequence[str], num_classes: int) -> Trial:
+    """What was recorded of an intervention (`record_classes`, and the share kept), as a trial without intervals."""
     score = summarise(records, group_names, {}, num_classes=num_classes)
     assert score.mean_kept is not None
     return Trial(
@@ -220,8 +223,8 @@ def _trial(intervention: Intervention, records: Accumulator, group_names: Sequen
     )
 
 
-def _with_intervals(trial: Trial, records: Accumulator, select_by: SelectBy) -> Trial:
-    """Those of the AUCs where they are what counts: they take a second."""
+def with_intervals(trial: Trial, records: Accumulator, select_by: SelectBy) -> Trial:
+    """The trial with 95 % intervals; those of the AUCs only where they are what counts: they take a second."""
     intervals = accuracy_intervals(records, len(trial.groups))
     if select_by in _AUCS:
         intervals |= auc_intervals(records, len(trial.groups))

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ifam.config import Precision
 from ifam.data.batch import require_readable
@@ -16,6 +17,7 @@ from ifam.device import arithmetic
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import overlay_parts
 from ifam.model.two_stage import IFAM
+from ifam.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +47,41 @@ class PartGallery:
     num_images: int
 
 
+class GalleryBuilder:
+    """A gallery in the making, batch by batch: only the best ``per_part`` images of each part are kept in memory."""
+
+    def __init__(self, num_parts: int, preprocessing: Preprocessing, per_part: int) -> None:
+        self._preprocessing, self._per_part = preprocessing, per_part
+        self._best: list[list[PartExample]] = [[] for _ in range(num_parts)]
+        self._totals = torch.zeros(num_parts, dtype=torch.float64)
+        self._done = 0
+
+    def add(self, images: Tensor, parts: Tensor, names: Sequence[str]) -> None:
+        """``images`` (B, 3, H, W), normalised; ``parts`` (B, h, w) int, on the CPU."""
+        shares = part_shares(parts, len(self._best))
+        for part, found in enumerate(self._best):
+            for row in shares[:, part].argsort(descending=True, stable=True)[: self._per_part].tolist():
+                share = float(shares[row, part])
+                if share == 0 or (len(found) == self._per_part and share <= found[-1].share):
+                    break
+                image = to_photograph(images[row], self._preprocessing)
+                found.append(PartExample(name=names[row], image=image, parts=parts[row].numpy(), share=share))
+                found.sort(key=lambda example: -example.share)
+                del found[self._per_part :]
+        self._totals += shares.sum(0)
+        self._done += len(parts)
+
+    def gallery(self) -> PartGallery:
+        """Of everything that was added."""
+        means = (self._totals / max(self._done, 1)).tolist()
+        return PartGallery(examples=self._best, mean_shares=means, num_images=self._done)
+
+
+def part_shares(parts: Tensor, num_parts: int) -> Tensor:
+    """Share of each image that is each part, (B, K) float64. ``parts``: (B, h, w) int, K for the background."""
+    return torch.stack([(parts == part).flatten(1).double().mean(1) for part in range(num_parts)], dim=1)
+
+
 @torch.inference_mode()
 def part_gallery(
     model: IFAM,
@@ -58,41 +95,24 @@ def part_gallery(
     precision: Precision = "32-true",
     progress: Callable[[int, int], None] | None = None,
 ) -> PartGallery:
-    """Look through a split; only the best ``per_part`` images of each part are kept in memory."""
+    """Look through a split."""
     data = ImageDataModule(
         table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
     )
     samples = table.select(split).samples
     model = model.to(device).eval()
-    best: list[list[PartExample]] = [[] for _ in range(model.num_parts)]
-    totals = torch.zeros(model.num_parts, dtype=torch.float64)
+    builder = GalleryBuilder(model.num_parts, model.preprocessing, per_part)
     done = 0
     for batch in data.loader(split):
         require_readable(batch, skip_unreadable=False)
         with arithmetic(precision, torch.device(device)):
             discovery = model.discover(batch.images.to(device))
-        parts = model.select(discovery).parts.cpu()
-        shares = torch.stack([(parts == part).flatten(1).double().mean(1) for part in range(model.num_parts)], dim=1)
-        totals += shares.sum(0)
-        for part, found in enumerate(best):
-            for row in shares[:, part].argsort(descending=True, stable=True)[:per_part].tolist():
-                share = float(shares[row, part])
-                if share == 0 or (len(found) == per_part and share <= found[-1].share):
-                    break
-                found.append(
-                    PartExample(
-                        name=samples[int(batch.indices[row])].name,
-                        image=to_photograph(batch.images[row], model.preprocessing),
-                        parts=parts[row].numpy(),
-                        share=share,
-                    )
-                )
-                found.sort(key=lambda example: -example.share)
-                del found[per_part:]
+        names = [samples[index].name for index in batch.indices.tolist()]
+        builder.add(batch.images, model.select(discovery).parts.cpu(), names)
         done += len(batch)
         if progress is not None:
             progress(done, len(samples))
-    return PartGallery(examples=best, mean_shares=(totals / max(done, 1)).tolist(), num_images=done)
+    return builder.gallery()
 
 
 def gallery_figure(gallery: PartGallery, num_parts: int, notes: Mapping[int, str] | None = None) -> "Figure":
@@ -109,9 +129,10 @@ def gallery_figure(gallery: PartGallery, num_parts: int, notes: Mapping[int, str
         heading = f"part {part}\n{gallery.mean_shares[part]:.1%} of the image\n{note}"
         axes[0].text(0, 0.5, heading, fontsize=8, va="center", transform=axes[0].transAxes, parse_math=False)
         for panel, example in zip(axes[1:], gallery.examples[part], strict=False):
-            panel.imshow(_alone(example, part, num_parts))
+            panel.imshow(part_alone(example, part, num_parts))
     return figure
 
 
-def _alone(example: PartExample, part: int, num_parts: int) -> Any:
+def part_alone(example: PartExample, part: int, num_parts: int) -> Pixels:
+    """The image with that part alone in colour, (H, W, 3)."""
     return overlay_parts(example.image, np.where(example.parts == part, part, num_parts), num_parts)

@@ -7,6 +7,7 @@ in where a part is missing. With P parts in the image all 2^P coalitions are ask
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ifam.errors import UsageError
+from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
 from ifam.model.two_stage import IFAM
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXACT_UP_TO = 10
 """parts in the image: 1,024 coalitions"""
@@ -40,6 +45,38 @@ class ShapleyValues:
     nothing: NDArray[np.float64]
     """(C,) logits with no part at all"""
     is_exact: bool
+
+    def in_favour_of(self, index: int) -> "Favour":
+        """What each part says for one class rather than the others: its logit minus the mean of all logits.
+
+        Probabilities depend on nothing else of the logits; what raises all of them alike is 0 here.
+        """
+        error = self.standard_error / self.values.shape[1]
+        return Favour(
+            values=self.values[:, index] - self.values.mean(1),
+            # the errors of the logits are not independent: this is what they add up to at worst
+            standard_error=self.standard_error[:, index] + error.sum(1) - 2 * error[:, index],
+            everything=float(self.everything[index] - self.everything.mean()),
+            nothing=float(self.nothing[index] - self.nothing.mean()),
+        )
+
+    def plot(self, index: int | None = None, title: str = "") -> "Figure":
+        """Bars, one for each part, in favour of a class, that of the prediction if None; see `in_favour_of`."""
+        favour = self.in_favour_of(int(self.everything.argmax()) if index is None else index)
+        error = None if self.is_exact else 1.96 * favour.standard_error
+        return shapley_figure([ShapleyBars(title=title, values=favour.values, error=error)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Favour:
+    """What speaks for one class rather than the others; ``values`` sum to ``everything`` − ``nothing``."""
+
+    values: NDArray[np.float64]
+    """(K,)"""
+    standard_error: NDArray[np.float64]
+    """(K,) at most, from drawing orders; 0 where exact"""
+    everything: float
+    nothing: float
 
 
 @torch.inference_mode()

@@ -1,0 +1,61 @@
+"""``ifam report``."""
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ifam.commands.arguments import add_command, add_data, add_resources
+from ifam.commands.inputs import load_with_parts, read_data, resources
+from ifam.console import show_progress
+
+
+def add(subparsers: Any) -> None:
+    """Its arguments."""
+    command = add_command(
+        subparsers,
+        "report",
+        run,
+        "everything that is known of a run on a data set, as one HTML file for people who sign",
+        "ifam report run photographs/ --out report.html",
+    )
+    command.add_argument("run_folder", metavar="RUN")
+    add_data(command)
+    command.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
+    command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
+    command.add_argument("--keypoint-error", action="store_true", help="fitted on the training split: one more pass")
+    command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
+    add_resources(command)
+
+
+def run(options: Namespace) -> None:
+    """``ifam report``."""
+    from ifam.files import make_room
+    from ifam.report.write import require_jinja, write_report
+
+    require_jinja()
+    make_room(options.out)
+    model, table = load_with_parts(options.run_folder), read_data(options)
+    report = write_report(
+        model,
+        table,
+        options.out,
+        run=options.run_folder,
+        split=options.split,
+        command=_command(options),
+        with_keypoint_error=options.keypoint_error,
+        skip_unreadable=options.skip_unreadable,
+        progress=show_progress,
+        **resources(options),
+    )
+    size = options.out.stat().st_size / 1e6
+    print(f"{options.out}: {report.evaluation.num_samples} images, {size:.1f} MB, {report.origin.seconds:.0f} s")
+
+
+def _command(options: Namespace) -> str:
+    """As it can be given again."""
+    words = ["ifam", "report", options.run_folder, *([] if options.data is None else [str(options.data)])]
+    words += ["--out", str(options.out), "--split", options.split, "--batch-size", str(options.batch_size)]
+    words += ["--device", options.device, "--precision", options.precision]
+    words += ["--keypoint-error"] * options.keypoint_error + ["--skip-unreadable"] * options.skip_unreadable
+    return shlex.join(words)

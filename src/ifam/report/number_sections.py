@@ -1,0 +1,138 @@
+"""Sections of the page that are words and tables."""
+
+import textwrap
+from typing import Any
+
+from ifam.console import CRITERION_NAMES, FEW
+from ifam.interventions import CONFIDENCE, Intervention
+from ifam.report import tables
+from ifam.report.charts import accuracy_figure
+from ifam.report.content import Report
+from ifam.report.pictures import chart
+from ifam.report.sentences import leakage
+from ifam.report.tables import Table, images, percent, whole
+
+MOST_UNREADABLE = 20
+
+
+def data(report: Report) -> dict[str, Any]:
+    """Counts of classes and groups, and what could not be read."""
+    facts = report.data
+    where = "all images; the data has no splits" if facts.split == "all" else f"the {facts.split} split"
+    paragraphs = [
+        f"{facts.root} ({facts.layout}). Reported on: {where}. Annotations: "
+        f"{' and '.join(facts.annotations) or 'neither masks nor keypoints'}."
+    ]
+    found = [tables.counts("Classes", facts.classes)]
+    if facts.groups:
+        found.append(tables.counts("Groups", facts.groups, facts.trained_on))
+    else:
+        paragraphs.append(
+            "The data names no groups. A classifier that reads the background can look good here: group labels, for "
+            "a few hundred images at least, would show it."
+        )
+    unreadable = [*facts.unreadable[:MOST_UNREADABLE]]
+    if len(facts.unreadable) > MOST_UNREADABLE:
+        unreadable.append(f"and {len(facts.unreadable) - MOST_UNREADABLE} more")
+    return {"paragraphs": paragraphs, "tables": found, "unreadable": unreadable}
+
+
+def metrics(report: Report) -> dict[str, Any]:
+    """Every measure with its interval; accuracy by group and class."""
+    evaluation, shown = report.evaluation, report.groups or report.classes
+    what = "group" if report.groups else "class"
+    rows = ", ".join(f"{one.name} {percent(one.accuracy.estimate)}" for one in shown[:8])
+    notes = [
+        "Intervals are of 1,000 resamples of these images: they say what another sample of the same kind would "
+        "give, not what another training run or another place would."
+    ]
+    pair = evaluation.worst_group_auc_between
+    if pair is not None:
+        notes.append(
+            f"Worst-group AUC: {images(pair.num_positives)} of class 1 in {pair.positives} against "
+            f"{pair.num_negatives:,} of class 0 in {pair.negatives}."
+        )
+    if "keypoints" in report.data.annotations and evaluation.keypoint_error is None:
+        notes.append("The keypoint error was not asked for (--keypoint-error): it is fitted on the training split.")
+    few = [f"{one.name} ({one.count})" for one in shown if one.count < FEW]
+    if few:
+        notes.append(f"An interval over fewer than {FEW} images says little: {', '.join(few[:10])}.")
+    found = [tables.metrics(report)]
+    if report.groups:
+        found.append(tables.slices("By group, worst first", report.groups))
+    found.append(tables.slices("By class, worst first", report.classes))
+    return {
+        "chart": chart(
+            accuracy_figure(shown, evaluation.accuracy),
+            alt=f"accuracy by {what}, worst first, with 95 % intervals: {rows}",
+            caption=f"Accuracy by {what}, with the number of images and the 95 % interval",
+        ),
+        "tables": found,
+        "paragraphs": notes,
+    }
+
+
+def interventions(report: Report) -> dict[str, Any]:
+    """What was tried on the validation split, and what the choice does here."""
+    study = report.study
+    if study is None:
+        return {"paragraphs": [f"Not measured: {report.reasons['study']}."], "tables": []}
+    tried = study.trials[0].num_samples
+    sample = "" if tried == report.validation_images else f" of {report.validation_images:,}"
+    several = any(trial.intervention.remove_parts for trial in study.trials)
+    what = ("each part alone, tokens far from the prototype of their part, and both" if several
+            else "tokens far from the prototype of their part")  # fmt: skip
+    by = CRITERION_NAMES[study.chosen_by]
+    paragraphs = [
+        f"Switched off were {what}, on {images(tried, 'validation')}{sample}. Far means beyond a quantile q of the "
+        f"distances in training. One is chosen by {by}, only where it beats none in {whole(CONFIDENCE)} of the "
+        "resamples of these images; only the chosen one is tried on the images reported on.",
+    ]
+    if study.chosen == Intervention():
+        paragraphs.append("None surely beats switching nothing off, so none is chosen.")
+    if study.trials[0].worst_group_accuracy is None:
+        paragraphs.append(f"No groups are known: chosen by {by}, which a shortcut can raise as well.")
+    return {"paragraphs": paragraphs, "tables": [tables.trials(study), tables.effect(study, report.data.split)]}
+
+
+def verification(report: Report) -> dict[str, Any]:
+    """The certificate, and what it leaves open."""
+    found = report.certificate
+    if found is None:
+        return {"paragraphs": [f"Not measured: {report.reasons['certificate']}."], "tables": []}
+    drawn = (
+        "" if found.num_images == report.evaluation.num_samples else f", drawn from {report.evaluation.num_samples:,}"
+    )
+    return {
+        "paragraphs": [
+            f"On {images(found.num_images)}{drawn}. The mask of each image is held while the pixels outside it are "
+            "replaced: for a faithful model no bit of the logits may change. The control replaces the pixels "
+            "inside, which has to change nearly every image.",
+            "Other backgrounds: where the outside comes from another photograph and the mask is found anew, it "
+            f"keeps {percent(found.mask_iou)} of itself (IoU, mean over images), and {percent(found.answers_moved)} "
+            "of the answers change.",
+            f"Leakage: a logistic regression that sees nothing but the masks, cross-validated. {leakage(found).text} "
+            "Shapes that differ by nature between classes count too: the number is an upper bound for what is amiss.",
+        ],
+        "tables": [tables.certificate(found)],
+    }
+
+
+def origin(report: Report) -> dict[str, Any]:
+    """The model, versions, hashes and settings."""
+    facts = report.model
+    height, width = facts.image_size
+    rows = [
+        ["backbone", facts.backbone or "of its own, without a name in timm"],
+        ["second stage", "yes" if facts.has_second_stage else "no: stage 1 alone"],
+        ["prediction rests on the mask only", "yes" if facts.is_faithful else "no"],
+        ["parts (K)", str(facts.num_parts)],
+        ["classes", str(facts.num_classes)],
+        ["image size", f"{width} × {height} pixels, {facts.grid[1]} × {facts.grid[0]} patches"],
+    ]
+    configuration = report.origin.configuration
+    return {
+        "model": Table(caption="Model", columns=[], rows=rows),
+        "table": tables.origin(report.origin),
+        "configuration": None if configuration is None else textwrap.dedent(configuration).strip(),
+    }

@@ -1,0 +1,77 @@
+"""Hashes, versions, configuration and date."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ifam import __version__
+from ifam.config import Precision
+from ifam.data.table import ImageTable
+from ifam.device import resolve_precision
+from ifam.errors import DataError
+from ifam.storage import WEIGHTS
+from ifam.training.folder import CONFIG, DATA, describe_data
+
+PACKAGES = ("torch", "torchvision", "timm")
+
+
+def machine(device: str | torch.device, precision: Precision) -> Mapping[str, str]:
+    """Versions of what computed it, and on what."""
+    kind = torch.device(device).type
+    return {
+        "ifam": __version__,
+        **{name: version(name) for name in PACKAGES},
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device)
+        if kind == "cuda"
+        else f"{kind}, {torch.get_num_threads()} threads",
+        "precision": resolve_precision(precision, kind),
+    }
+
+
+def now() -> str:
+    """Date, time and the zone's distance from UTC."""
+    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
+
+
+def weights_sha256(folder: Path) -> str | None:
+    """Of the run's weights; None where the model is not from a folder."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
+    """The digest of the data's listing, and whether the run was trained on the same."""
+    digest = str(describe_data(table)["digest"])
+    path = folder / DATA
+    if not path.is_file():
+        return digest, None
+    return digest, json.loads(path.read_text(encoding="utf-8")).get("digest") == digest
+
+
+def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -> str:
+    """Of the bytes of the files, one after another."""
+    seen = hashlib.sha256()
+    for done, path in enumerate(paths, start=1):
+        try:
+            seen.update(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{path}: expected a file that stays while the report is made, got: {error}") from error
+        progress(done, len(paths))
+    return seen.hexdigest()
+
+
+def configuration(folder: Path) -> str | None:
+    """The settings of the run as it wrote them down."""
+    path = folder / CONFIG
+    return path.read_text(encoding="utf-8") if path.is_file() else None
