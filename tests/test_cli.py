@@ -45,6 +45,7 @@ FLAGS = {
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
     "--precision --recipe --reference --rounds --runs --seeds --set --workers",
     "verify": "--batch-size --device --json --precision --seed --workers",
+    "export": "--data --format --int8 --out",
     "import": "--backbone --class-names --image-size --out",
 }
 

@@ -12,6 +12,7 @@ from ifam.commands import (
     demo,
     doctor,
     evaluate,
+    export,
     import_,
     intervene,
     predict,
@@ -20,7 +21,7 @@ from ifam.commands import (
 )
 from ifam.errors import IfamError, UsageError
 
-COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, import_, benchmark)
+COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, export, import_, benchmark)
 INTERRUPTED = 130
 
 
