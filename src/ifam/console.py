@@ -230,12 +230,10 @@ def print_export(result: "ExportResult") -> None:
         f"by at most {found.logit_difference:.2g}{masks}"
     )
     if rounded is not None:
-        moved = (
-            f", {rounded.moved + rounded.moved_ties} of {rounded.tokens} tokens changed part" if rounded.tokens else ""
-        )
+        moved = rounded.moved + rounded.moved_ties
         print(
-            f"weights rounded to int8 after that: logits change by up to {rounded.logit_difference:.2g} given the "
-            f"mask{moved}, {rounded.answers_changed} of {rounded.images} answers changed"
+            f"weights rounded to int8 after that: logits change by up to {rounded.logit_difference:.2g}, "
+            f"{rounded.answers_changed} of {rounded.images} answers, {moved} of {rounded.tokens} parts of tokens"
         )
 
 
@@ -244,7 +242,8 @@ def print_accuracy_change(found: "AccuracyChange") -> None:
     moved = f"; {found.moved / found.tokens:.2%} of the tokens changed part" if found.tokens else ""
     print(
         f"{found.split}, {_images(found.images)}: accuracy {found.accuracy:.4f} of the model, "
-        f"{found.file_accuracy:.4f} of the file; {found.answers_changed} answers changed, a logit by up to {found.logit_difference:.2g}{moved}"
+        f"{found.file_accuracy:.4f} of the file; {found.answers_changed} answers changed, "
+        f"a logit by up to {found.logit_difference:.2g}{moved}"
     )
 
 

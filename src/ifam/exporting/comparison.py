@@ -32,7 +32,7 @@ class Comparison:
     with_evidence: int
     """of them, those in which anything was selected"""
     logit_difference: float
-    """the largest; where a prediction rests on the mask alone, given the mask that the file found"""
+    """the largest"""
     answers_changed: int
     tokens: int
     moved: int
@@ -63,11 +63,18 @@ class Comparison:
 
 @torch.inference_mode()
 def compare(
-    graph: ExportGraph, exported: Exported, images: Tensor, *, batches: Sequence[int] = BATCHES, seed: int = 0
+    graph: ExportGraph,
+    exported: Exported,
+    images: Tensor,
+    *,
+    batches: Sequence[int] = BATCHES,
+    hold_masks: bool = True,
+    seed: int = 0,
 ) -> Comparison:
     """All images in batches of each size, with everything switched on, nothing, and some.
 
-    ``images``: (N, 3, H, W), normalised.
+    ``images``: (N, 3, H, W), normalised; ``hold_masks``: whether the model answers in the masks that the file found,
+    where its prediction rests on the mask alone, so that a token too close to call does not count twice.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = []
@@ -76,7 +83,8 @@ def compare(
             for inputs in selections(graph, batch, generator):
                 found = exported(*inputs)
                 for row in range(len(batch)):
-                    rows.append(_compare_one(graph, _row(inputs, row), {k: v[row : row + 1] for k, v in found.items()}))
+                    outputs = {name: value[row : row + 1] for name, value in found.items()}
+                    rows.append(_compare_one(graph, _row(inputs, row), outputs, hold_masks))
     return _total(rows)
 
 
@@ -94,8 +102,10 @@ def _row(inputs: Sequence[Tensor], row: int) -> tuple[Tensor, ...]:
     return tuple(value[row : row + 1] for value in inputs)
 
 
-def _compare_one(graph: ExportGraph, inputs: Sequence[Tensor], found: Mapping[str, Tensor]) -> Comparison:
-    expected = graph.reference(inputs, found.get("mask"))
+def _compare_one(
+    graph: ExportGraph, inputs: Sequence[Tensor], found: Mapping[str, Tensor], hold_masks: bool
+) -> Comparison:
+    expected = graph.reference(inputs, found.get("mask") if hold_masks else None)
     tokens = _compare_tokens(expected, found, getattr(graph.model, "temperature", 1.0))
     return Comparison(
         images=1,

@@ -70,7 +70,7 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
         rounded = None
         if int8:
             round_weights(temporary)
-            rounded = compare(graph, kind.open(temporary), images)
+            rounded = compare(graph, kind.open(temporary), images, hold_masks=False)
         num_bytes = temporary.stat().st_size
     return ExportResult(path=path, num_bytes=num_bytes, comparison=comparison, rounded=rounded)
 

@@ -1,10 +1,8 @@
 """The two file formats: how a graph is written, and how a file is opened to be run."""
 
 import json
-import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from ifam.errors import ExportError, UsageError
 from ifam.exporting.comparison import Exported
 from ifam.exporting.graphs import ExportGraph
+from ifam.exporting.int8 import SCOPES
 
 METADATA = "ifam.json"
 """name of the description inside a .pt2 file"""
@@ -48,7 +47,12 @@ def check_packages(format: Format) -> None:
 
 def _write_torch(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> None:
     text = json.dumps(metadata, ensure_ascii=False)
-    torch.export.save(_trace(graph), path, extra_files={METADATA: text})
+    with torch.no_grad():
+        program = torch.export.export(graph, graph.everything(_example(graph)), dynamic_shapes=_any_number(graph))
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # source lines, with their paths on this machine
+    torch.export.save(program, path, extra_files={METADATA: text})
 
 
 def _open_torch(path: Path) -> Exported:
@@ -68,9 +72,13 @@ def _write_onnx(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> 
             f"onnx: expected at most {ONNX_LIMIT:,} bytes of weights, which one file can hold, got {size:,}; "
             "choose --format torch"
         )
-    with _quiet():
+    with warnings.catch_warnings():
+        # every input has this axis, which torch names after the first of them
+        warnings.filterwarnings("ignore", message="# The axis name: batch will not be used")
         program = torch.onnx.export(
-            _trace(graph),
+            graph,
+            graph.everything(_example(graph)),
+            dynamic_shapes=_any_number(graph),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -80,6 +88,10 @@ def _write_onnx(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> 
     assert program is not None
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     program.model.metadata_props.update(texts)
+    for node in program.model.graph:
+        scopes = node.metadata_props.get(SCOPES, "")
+        node.metadata_props.clear()  # source lines, with their paths on this machine
+        node.metadata_props[SCOPES] = scopes
     program.save(path)
 
 
@@ -96,27 +108,15 @@ def _open_onnx(path: Path) -> Exported:
     return run
 
 
-def _trace(graph: ExportGraph) -> torch.export.ExportedProgram:
-    """The graph for any number of images."""
+def _example(graph: ExportGraph) -> Tensor:
+    """Images to trace the graph with: two, since one would be taken for a constant."""
+    return torch.zeros(2, 3, *graph.model.preprocessing.image_size)
+
+
+def _any_number(graph: ExportGraph) -> tuple[dict[int, torch.export.Dim], ...]:
+    """The first axis of every input is that of the images."""
     batch = torch.export.Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in graph.inputs)
-    images = torch.zeros(2, 3, *graph.model.preprocessing.image_size)
-    with torch.no_grad():
-        return torch.export.export(graph, graph.everything(images), dynamic_shapes=shapes)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says about its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(torch|onnx|copyreg)")
-            yield
-    finally:
-        logger.setLevel(level)
+    return tuple({0: batch} for _ in graph.inputs)
 
 
 FORMATS = {

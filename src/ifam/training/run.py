@@ -78,7 +78,8 @@ def train(
     """Train, keep the best validation epoch in ``folder``, and calibrate its token thresholds.
 
     ``folder`` then holds config.yaml, data.json (which data it was), model.safetensors, model.json, metrics.jsonl, the
-    last full checkpoint, README.md (the model card), result.json, and splits.json where the data came without splits of its own.
+    last full checkpoint, README.md (the model card), result.json, and splits.json where the data came without splits of
+    its own.
 
     Raises:
         UsageError: ``folder`` already holds a run, or nothing to resume, or a run with other settings or data.
@@ -250,7 +251,7 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> 
 
 
 def _write_card(folder: Path, model: Classifier, table: ImageTable, config: TrainingConfig, epoch: int) -> None:
-    """``README.md``, with the scores of the epoch that was kept. That of a complete run stays: it may have been edited."""
+    """The card, with the scores of the epoch that was kept. That of a complete run stays: it may have been edited."""
     if (folder / RESULT).is_file():
         return
     lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
