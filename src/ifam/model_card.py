@@ -202,8 +202,8 @@ Not recorded.
 
 ## Scores
 {% if record %}
-On the validation split, by which this epoch was chosen, so that they flatter; score it on a test split with
-`ifam evaluate`.
+On the {{ record.counts.val }} images of the validation split, by which the epoch was chosen: they flatter. `ifam
+evaluate` scores a test split.
 
 | measure | value |
 |---|--:|
@@ -221,8 +221,8 @@ Not recorded.
 
 {{ guarantee }}
 
-Check it on photographs of your own with `ifam verify`. A guarantee of where the evidence lies is none of being right:
-people and other species, cameras and places than those of the training data can change accuracy.
+{% if parts %}`ifam verify` checks it on photographs of your own. {% endif %}Knowing where the evidence lies is not being
+right: subjects, places and cameras that the training data lack can lower the accuracy.
 
 ## Training
 {% if record %}

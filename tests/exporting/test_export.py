@@ -23,7 +23,7 @@ from ifam.cli import main
 from ifam.data.read import read_table
 from ifam.errors import ExportError
 from ifam.evaluate import evaluate
-from ifam.exporting.accuracy import accuracy_change
+from ifam.exporting.accuracy import accuracy_change, check_scorable
 from ifam.exporting.comparison import Exported, compare
 from ifam.exporting.export import drawn_images, export
 from ifam.exporting.formats import FORMATS
@@ -278,9 +278,16 @@ class TestCommand:
         assert said in (err := capsys.readouterr().err)
         assert err.count("\n") == 1
 
-    def test_missing_packages_are_named(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
-    ) -> None:
+    def test_what_cannot_be_exported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
+        model: Any = "run"
+        with refuses_line("expected a model of this package, got a str"):
+            ifam.export(model, tmp_path / "model.onnx")
+        with refuses_line("expected a model that needs no masks"):
+            check_scorable(KINDS["given masks, early"]())
+        monkeypatch.setattr("ifam.exporting.formats.ONNX_LIMIT", 1000)
+        with refuses_line("expected at most 1,000 bytes", "--format torch", error=ExportError):
+            ifam.export(tiny(), tmp_path / "model.onnx")
         monkeypatch.setattr("ifam.exporting.formats.find_spec", lambda name: None)
         with refuses_line("onnx, onnxscript, onnxruntime", "pip install 'ifam[export]'"):
             ifam.export(tiny(), tmp_path / "model.onnx")
+        assert list(tmp_path.iterdir()) == []

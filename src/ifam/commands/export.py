@@ -31,13 +31,16 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam export``."""
-    from ifam.exporting.accuracy import accuracy_change
+    from ifam.exporting.accuracy import accuracy_change, check_scorable
     from ifam.exporting.export import export
     from ifam.exporting.formats import FORMATS
     from ifam.storage import load
 
     model = load(options.run_folder)
-    table = None if options.data is None else read_data(options)
+    table = None
+    if options.data is not None:
+        check_scorable(model)
+        table = read_data(options)
     print_export(export(model, options.out, options.format, int8=options.int8))
     if table is not None:
         exported = FORMATS[options.format].open(options.out)

@@ -48,9 +48,8 @@ def accuracy_change(
         UsageError: a model of given masks, which the file does not find.
         DataError: classes that the model does not know, no such split, or an unreadable image.
     """
-    if isinstance(model, MaskedClassifier):
-        raise UsageError("data: expected a model that needs no masks from elsewhere, got one that does")
-    graph, table = make_graph(model.cpu()), table.align(model.class_names).select(split)
+    check_scorable(model)
+    graph, table = make_graph(model), table.align(model.class_names).select(split)
     data = ImageDataModule(table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=0, seed=0)
     seen = right = file_right = changed = tokens = moved = 0
     difference = 0.0
@@ -78,3 +77,13 @@ def accuracy_change(
         tokens=tokens,
         moved=moved,
     )
+
+
+def check_scorable(model: Classifier) -> None:
+    """Refuse a model whose file needs more than photographs.
+
+    Raises:
+        UsageError: see above.
+    """
+    if isinstance(model, MaskedClassifier):
+        raise UsageError("data: expected a model that needs no masks from elsewhere, got one that does")

@@ -1,6 +1,5 @@
 """``ifam.export``: a model as one file for other programs, compared with the model before it is there."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
     """
     path = Path(path)
     kind = _check(path, format, int8=int8)
-    graph = make_graph(copy.deepcopy(model).cpu().float())
+    graph = make_graph(model)
     description = describe_export(graph, sha256=weights_sha256(model), int8=int8)
     images = drawn_images(model.preprocessing)
     with replacing(path) as temporary:

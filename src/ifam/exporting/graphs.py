@@ -3,6 +3,7 @@
 Shapes: B images of the model's own size, h×w token grid, K foreground parts, C classes.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -177,14 +178,14 @@ GRAPHS: dict[type[Classifier], Any] = {IFAM: PartsGraph, MaskedClassifier: MaskG
 
 
 def make_graph(model: Classifier) -> ExportGraph:
-    """The graph of ``model``, which it takes over.
+    """The graph of a copy of ``model``, in float32 on the CPU.
 
     Raises:
         UsageError: it is no model of this package.
     """
     for kind, graph in GRAPHS.items():
         if isinstance(model, kind):
-            made: ExportGraph = graph(model)
+            made: ExportGraph = graph(copy.deepcopy(model).cpu().float())
             return made.requires_grad_(False).eval()
     raise UsageError(f"export: expected a model of this package, got a {type(model).__name__}")
 
