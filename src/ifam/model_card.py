@@ -221,8 +221,8 @@ Not recorded.
 
 {{ guarantee }}
 
-{% if parts %}`ifam verify` checks it on photographs of your own. {% endif %}Knowing where the evidence lies is not being
-right: subjects, places and cameras that the training data lack can lower the accuracy.
+{% if parts %}`ifam verify` checks it on photographs of your own. {% endif %}Knowing where the evidence lies is not
+being right: subjects, places and cameras that the training data lack can lower it.
 
 ## Training
 {% if record %}

@@ -17,7 +17,7 @@ from ifam.exporting.graphs import ExportGraph
 from ifam.exporting.int8 import SCOPES
 
 METADATA = "ifam.json"
-"""name of the description inside a .pt2 file"""
+"""where both kinds of file hold the description, as JSON: an extra file of .pt2, a metadata property of ONNX"""
 ONNX_LIMIT = 2 * 1024**3
 """bytes: what a single protobuf file can hold"""
 
@@ -46,13 +46,12 @@ def check_packages(format: Format) -> None:
 
 
 def _write_torch(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> None:
-    text = json.dumps(metadata, ensure_ascii=False)
     with torch.no_grad():
         program = torch.export.export(graph, graph.everything(_example(graph)), dynamic_shapes=_any_number(graph))
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # source lines, with their paths on this machine
-    torch.export.save(program, path, extra_files={METADATA: text})
+    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata, ensure_ascii=False)})
 
 
 def _open_torch(path: Path) -> Exported:
@@ -86,8 +85,7 @@ def _write_onnx(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> 
             output_names=list(graph.outputs),
         )
     assert program is not None
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
-    program.model.metadata_props.update(texts)
+    program.model.metadata_props[METADATA] = json.dumps(metadata, ensure_ascii=False)
     for node in program.model.graph:
         scopes = node.metadata_props.get(SCOPES, "")
         node.metadata_props.clear()  # source lines, with their paths on this machine

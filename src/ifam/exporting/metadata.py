@@ -13,13 +13,15 @@ from ifam.preprocessing import Preprocessing
 
 
 def describe_export(graph: ExportGraph, *, sha256: str, int8: bool) -> dict[str, Any]:
-    """Plain values by name; ``sha256``: of the weights. In an ONNX file what is not text is JSON."""
+    """Plain values by name. ``sha256``: of the weights."""
     model, preprocessing = graph.model, graph.model.preprocessing
     description = {
         "ifam_version": __version__,
         "model": type(model).__name__,
         "weights_sha256": sha256,
-        "weights": "float32; int8 in the linear layers of the transformers" if int8 else "float32",
+        "weights": "int8 in the linear layers of the transformers (MatMulNBits of onnxruntime), else float32"
+        if int8
+        else "float32",
         "class_names": model.class_names,
         **preprocessing.to_dict(),
         "preprocessing": describe_preprocessing(preprocessing),
