@@ -13,6 +13,7 @@ from ifam.exporting.comparison import Exported
 from ifam.exporting.graphs import make_graph
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
+from ifam.output import Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +57,16 @@ def accuracy_change(
     for batch in data.loader(split):
         require_readable(batch, skip_unreadable=False)
         inputs = graph.everything(batch.images)
-        expected, found = graph(*inputs), exported(*inputs)
-        answers, file_answers = expected["logits"].argmax(1), found["logits"].argmax(1)
+        expected, found = graph.model(batch.images), exported(*inputs)
+        answers, file_answers = expected.logits.argmax(1), found["logits"].argmax(1)
         seen += len(batch)
         right += int((answers == batch.labels).sum())
         file_right += int((file_answers == batch.labels).sum())
         changed += int((answers != file_answers).sum())
-        difference = max(difference, float((expected["logits"] - found["logits"]).abs().amax()))
-        if "parts" in found:
-            tokens += found["parts"].numel()
-            moved += int((expected["parts"] != found["parts"]).sum())
+        difference = max(difference, float((expected.logits - found["logits"]).abs().amax()))
+        if isinstance(expected, Output):
+            tokens += expected.parts.numel()
+            moved += int((expected.parts != found["parts"]).sum())
         progress(seen, len(table))
     return AccuracyChange(
         split=split,

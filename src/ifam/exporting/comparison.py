@@ -51,10 +51,10 @@ class Comparison:
             ExportError: see above.
         """
         problem = None
-        if not self.logit_difference < BOUND:  # nor if it is not a number
-            problem = f"logits within {BOUND:g}, got a difference of {self.logit_difference:.3g}"
-        elif self.moved:
+        if self.moved:
             problem = f"masks, got another part or mask in {self.moved} of {self.tokens} tokens"
+        elif not self.logit_difference < BOUND:  # nor if it is not a number
+            problem = f"logits within {BOUND:g}, got a difference of {self.logit_difference:.3g}"
         elif self.maps_off:
             problem = f"part maps, got others in {self.maps_off} of {self.tokens} tokens"
         if problem is not None:
