@@ -29,12 +29,14 @@ from ifam.exporting.export import drawn_images, export
 from ifam.exporting.formats import FORMATS
 from ifam.exporting.graphs import PartsGraph, make_graph, only_selected
 from ifam.model.masked import MaskedClassifier
+from ifam.preprocessing import Preprocessing
 from ifam.storage import WEIGHTS, save
 
 NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
 CLASSES = ["rook", "kite", "Ähre", "a/b"]
 KINDS: dict[str, Callable[[], Any]] = {
     "registers, one part": lambda: tiny({"reg_tokens": 2}, num_parts=1),
+    "incomplete patches": lambda: tiny(preprocessing=Preprocessing(image_size=(30, 26), resize="squash")),
     "soft masks": lambda: tiny(soft_masks=True),
     "late mask": lambda: tiny(second_stage=False),
     "given masks, early": lambda: MaskedClassifier(tiny_vit(), 4, masking="early"),
@@ -164,6 +166,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] =
     "masks": (lambda found: found | {"mask": ~found["mask"]}, "expected the model's masks"),
     "parts": (lambda found: found | {"parts": (found["parts"] + 1) % 4}, "expected the model's masks"),
     "maps": (lambda found: found | {"part_maps": found["part_maps"].roll(1, 1)}, "expected the model's part maps"),
+    "share": (lambda found: found | {"kept": found["kept"] + 0.1}, "expected the model's masks"),
     "deaf": (lambda found: found | {"parts": found["parts"].clone().fill_(3)}, "expected the model's masks"),
 }
 
@@ -242,6 +245,10 @@ def test_accuracy_change_counts_right_answers(tmp_path: Path) -> None:
     assert same.accuracy == same.file_accuracy == evaluate(model, table).accuracy
 
 
+def raise_disk_full(*arguments: Any, **options: Any) -> None:
+    raise OSError("disk full")
+
+
 class TestCommand:
     def test_export(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         save(tiny(num_classes=2, class_names=["finch", "gull"]), tmp_path / "run")
@@ -276,6 +283,9 @@ class TestCommand:
             ifam.export(model, tmp_path / "model.onnx")
         with refuses_line("expected a model that needs no masks"):
             check_scorable(KINDS["given masks, early"]())
+        with monkeypatch.context() as patch, refuses_line("can export, got OSError: disk full;", error=ExportError):
+            patch.setattr(torch.export, "save", raise_disk_full)
+            ifam.export(tiny(), tmp_path / "model.pt2", "torch")
         monkeypatch.setattr("ifam.exporting.formats.ONNX_LIMIT", 1000)
         with refuses_line("expected at most 1,000 bytes", "--format torch", error=ExportError):
             ifam.export(tiny(), tmp_path / "model.onnx")

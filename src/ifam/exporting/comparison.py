@@ -125,7 +125,8 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
     ties = best - second < rounding
     background = expected.discovery.part_logits.shape[1] - 1
     mask = expected.parts < background
-    moved = (found["parts"] != expected.parts) | (found["mask"] != mask)
+    wrong_share = (found["kept"] - found["mask"].flatten(1).float().mean(1)).abs() > 1e-6
+    moved = (found["parts"] != expected.parts) | (found["mask"] != mask) | wrong_share[:, None, None]
     difference = (found["part_maps"] - expected.discovery.part_maps).abs().amax(1)
     return {
         "tokens": torch.ones_like(ties),

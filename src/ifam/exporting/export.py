@@ -1,20 +1,23 @@
 """``ifam.export``: a model as one file for other programs, compared with the model before it is there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ifam.data.transforms import test_transform
-from ifam.errors import UsageError
+from ifam.errors import ExportError, IfamError, UsageError
 from ifam.exporting.comparison import Comparison, compare
 from ifam.exporting.formats import FORMATS, Format, check_packages
-from ifam.exporting.graphs import make_graph
+from ifam.exporting.graphs import ExportGraph, make_graph
 from ifam.exporting.int8 import round_weights
 from ifam.exporting.metadata import describe_export, weights_sha256
 from ifam.files import make_room, replacing
 from ifam.model.base import Classifier
+from ifam.model.pooled import first_line
 from ifam.preprocessing import Preprocessing
 from ifam.scenes.scene import Recipe, draw
 
@@ -63,7 +66,7 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
     description = describe_export(graph, sha256=weights_sha256(model), int8=int8)
     images = drawn_images(model.preprocessing)
     with replacing(path) as temporary:
-        kind.write(graph, temporary, description)
+        _write(kind, graph, temporary, description)
         comparison = compare(graph, kind.open(temporary), images)
         comparison.require_equal(str(path))
         rounded = None
@@ -72,6 +75,18 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
             rounded = compare(graph, kind.open(temporary), images, hold_masks=False)
         num_bytes = temporary.stat().st_size
     return ExportResult(path=path, num_bytes=num_bytes, comparison=comparison, rounded=rounded)
+
+
+def _write(kind: Format, graph: ExportGraph, path: Path, description: Mapping[str, Any]) -> None:
+    try:
+        kind.write(graph, path, description)
+    except IfamError:
+        raise
+    except Exception as error:  # torch's exporters raise many kinds
+        raise ExportError(
+            f"export: expected a model that torch can export, got {type(error).__name__}: {first_line(error)}; try the "
+            "other format"
+        ) from error
 
 
 def drawn_images(preprocessing: Preprocessing, number: int = DRAWN) -> Tensor:

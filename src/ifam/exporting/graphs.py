@@ -20,8 +20,6 @@ from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.output import EncodedDiscovery, PartDiscovery
 
-IMAGES = "images"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
@@ -68,7 +66,7 @@ class PartsGraph(ExportGraph):
     """The two-stage model, whose parts can be switched off image by image."""
 
     inputs: ClassVar[Mapping[str, str]] = {
-        IMAGES: "(B, 3, H, W) float32, normalised",
+        "images": "(B, 3, H, W) float32, normalised",
         "parts_on": "(B, K) bool: parts that may be used; the tokens of the others become background",
     }
     outputs: ClassVar[Mapping[str, str]] = {
@@ -124,7 +122,7 @@ class MaskGraph(ExportGraph):
     """One transformer with masks from elsewhere: where they come from is not part of the file."""
 
     inputs: ClassVar[Mapping[str, str]] = {
-        IMAGES: "(B, 3, H, W) float32, normalised",
+        "images": "(B, 3, H, W) float32, normalised",
         "mask": "(B, h, w) bool: the patches that may be used",
     }
     outputs: ClassVar[Mapping[str, str]] = {
@@ -161,7 +159,7 @@ class MaskGraph(ExportGraph):
 class PlainGraph(ExportGraph):
     """The plain classifier: it has nothing to switch off, and no reason to give."""
 
-    inputs: ClassVar[Mapping[str, str]] = {IMAGES: "(B, 3, H, W) float32, normalised"}
+    inputs: ClassVar[Mapping[str, str]] = {"images": "(B, 3, H, W) float32, normalised"}
     outputs: ClassVar[Mapping[str, str]] = {"logits": "(B, C) float32"}
     model: PlainClassifier
 
