@@ -34,7 +34,7 @@ def push_to_hub(
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -68,6 +68,6 @@ def write_shared(model: Classifier, card: Path | None, folder: Path, repository:
     text = text.replace(HERE, f"hf:{repository}")
     if license is not None:
         changed = ModelCard(text)
-        changed.data.license = license
+        changed.data["license"] = license
         text = str(changed)
     write_text(folder / CARD, text)

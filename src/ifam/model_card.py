@@ -150,7 +150,8 @@ def _settings(config: TrainingConfig) -> str:
     values = configuration.to_dict(config)
     for name in ("backbone", "masks"):
         values["model"][name] = _last_name(values["model"][name])
-    return yaml.safe_dump(values, sort_keys=False).strip()
+    text: str = yaml.safe_dump(values, sort_keys=False)
+    return text.strip()
 
 
 def _last_name(value: str) -> str:

@@ -5,6 +5,7 @@ Shapes: B images, h×w token grid, K foreground parts, C classes.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def compare(
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for size in batches:
-        for batch in images.split(size):
+        for batch in torch.split(images, size):
             for inputs in selections(graph, batch, generator):
                 found = exported(*inputs)
                 for row in range(len(batch)):
@@ -140,4 +141,7 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
 def _total(rows: Sequence[Comparison]) -> Comparison:
     """Sums, and the largest difference, which is not a number if one of them is none."""
     values = {field.name: torch.tensor([getattr(row, field.name) for row in rows]) for field in fields(Comparison)}
-    return Comparison(**{k: v.amax().item() if k == "logit_difference" else v.sum().item() for k, v in values.items()})
+    totals: dict[str, Any] = {
+        name: float(value.amax()) if name == "logit_difference" else int(value.sum()) for name, value in values.items()
+    }
+    return Comparison(**totals)
