@@ -47,6 +47,7 @@ FLAGS = {
     "app": "--device --host --port",
     "verify": "--batch-size --device --json --precision --seed --workers",
     "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
+    "export": "--data --format --int8 --out",
     "import": "--backbone --class-names --image-size --out",
 }
 

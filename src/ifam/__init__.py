@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ifam.errors import CheckpointError, DataError, IfamError, TrainingError, UsageError
+    from ifam.errors import CheckpointError, DataError, ExportError, HubError, IfamError, TrainingError, UsageError
     from ifam.explanations.explanation import Explanation, explain
+    from ifam.exporting.export import export
+    from ifam.hub import push_to_hub
     from ifam.model.classifier import PlainClassifier
     from ifam.model.reference import load_reference
     from ifam.model.two_stage import IFAM
@@ -27,6 +29,8 @@ _HOMES = {
     "load": "ifam.storage",
     "save": "ifam.storage",
     "load_reference": "ifam.model.reference",
+    "export": "ifam.exporting.export",
+    "push_to_hub": "ifam.hub",
     "explain": "ifam.explanations.explanation",
     "Explanation": "ifam.explanations.explanation",
     "Output": "ifam.output",
@@ -36,6 +40,8 @@ _HOMES = {
     "DataError": "ifam.errors",
     "CheckpointError": "ifam.errors",
     "TrainingError": "ifam.errors",
+    "ExportError": "ifam.errors",
+    "HubError": "ifam.errors",
 }
 
 __all__ = [  # noqa: RUF022 - the model first
@@ -44,6 +50,8 @@ __all__ = [  # noqa: RUF022 - the model first
     "save",
     "load_reference",
     "explain",
+    "export",
+    "push_to_hub",
     "Output",
     "Explanation",
     "PlainClassifier",
@@ -53,6 +61,8 @@ __all__ = [  # noqa: RUF022 - the model first
     "DataError",
     "CheckpointError",
     "TrainingError",
+    "ExportError",
+    "HubError",
 ]
 
 

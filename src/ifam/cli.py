@@ -13,6 +13,7 @@ from ifam.commands import (
     demo,
     doctor,
     evaluate,
+    export,
     import_,
     intervene,
     predict,
@@ -22,7 +23,21 @@ from ifam.commands import (
 )
 from ifam.errors import IfamError, UsageError
 
-COMMANDS = (demo, doctor, train, evaluate, calibrate, intervene, predict, verify, report, app, import_, benchmark)
+COMMANDS = (
+    demo,
+    doctor,
+    train,
+    evaluate,
+    calibrate,
+    intervene,
+    predict,
+    verify,
+    report,
+    app,
+    export,
+    import_,
+    benchmark,
+)
 INTERRUPTED = 130
 
 

@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ifam.evaluate import Evaluation
+    from ifam.exporting.accuracy import AccuracyChange
+    from ifam.exporting.export import ExportResult
     from ifam.intervene import Study
     from ifam.interventions import Trial
     from ifam.metrics.bootstrap import Interval
@@ -213,6 +215,35 @@ def print_certificate(found: "Certificate") -> None:
     print(
         f"mask leakage: from the masks alone {leak.balanced_accuracy:.1%} of the answers "
         f"({leak.low:.1%} to {leak.high:.1%}; chance {leak.chance:.1%}, {_images(leak.num_images)}): {verdict}"
+    )
+
+
+def print_export(result: "ExportResult") -> None:
+    """The file, and how it compares with the model."""
+    found, rounded = result.comparison, result.rounded
+    print(f"{result.path}: {result.num_bytes / 1e6:.1f} MB")
+    masks = ""
+    if found.tokens:
+        masks = f"; every mask equal ({found.moved_ties} of {found.ties} tokens too close to call fell the other way)"
+    print(
+        f"compared with the model on {found.images} inputs, {found.with_evidence} of them with evidence: logits differ "
+        f"by at most {found.logit_difference:.2g}{masks}"
+    )
+    if rounded is not None:
+        moved = rounded.moved + rounded.moved_ties
+        print(
+            f"weights rounded to int8 after that: logits change by up to {rounded.logit_difference:.2g}, "
+            f"{rounded.answers_changed} of {rounded.images} answers, {moved} of {rounded.tokens} parts of tokens"
+        )
+
+
+def print_accuracy_change(found: "AccuracyChange") -> None:
+    """Right answers of the model and of the file."""
+    moved = f"; {found.moved / found.tokens:.2%} of the tokens changed part" if found.tokens else ""
+    print(
+        f"{found.split}, {_images(found.images)}: accuracy {found.accuracy:.4f} of the model, "
+        f"{found.file_accuracy:.4f} of the file; {found.answers_changed} answers changed, "
+        f"a logit by up to {found.logit_difference:.2g}{moved}"
     )
 
 

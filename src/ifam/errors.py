@@ -29,3 +29,11 @@ class TrainingError(IfamError):
 
 class VerificationError(IfamError):
     """A model whose prediction rests on more than its mask."""
+
+
+class ExportError(IfamError):
+    """An exported file that does not compute what the model computes."""
+
+
+class HubError(IfamError):
+    """A model hub that cannot be reached, or that refuses."""

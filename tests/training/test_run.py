@@ -31,6 +31,7 @@ FILES = {
     "data.json",
     "metrics.jsonl",
     "checkpoints/last.ckpt",
+    "README.md",
     "result.json",
 }
 SHAPING = [

@@ -80,8 +80,9 @@ class Backbone(nn.Module):
 
     def split(self, tokens: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(B, P + N, D) to the prefix (B, P, D) and the grid (B, h, w, D)."""
+        # shape[0], not len(), which would fix the number of images in an exported graph
         prefix, patches = tokens.tensor_split([self.num_prefix_tokens], dim=1)
-        return prefix, patches.view(len(patches), *self.grid(image_size), self.width)
+        return prefix, patches.view(patches.shape[0], *self.grid(image_size), self.width)
 
     @property
     def last_features(self) -> nn.Module:
@@ -142,7 +143,7 @@ class Backbone(nn.Module):
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix tokens (B, P, D) and patch tokens with positions (B, N, D), before the first block."""
         patches = self.project(self.patches(images)) + self.positions(self.grid(_size(images)))
-        return self.prefix().expand(len(images), -1, -1), patches
+        return self.prefix().expand(images.shape[0], -1, -1), patches
 
     def patches(self, images: Tensor) -> Tensor:
         """Cut the images into patches: (B, N, channels · height · width), padded with zeros to whole patches."""

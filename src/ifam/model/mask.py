@@ -6,6 +6,7 @@ Tokens carry the number of their part: 0 … K−1 foreground, K background. Sha
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,7 +38,7 @@ def drop_from_mask(parts: Tensor, survives: Tensor) -> Tensor:
     ``survives``: (B, K) bool, one draw per image and part.
     """
     background = survives.shape[1]
-    with_background = torch.cat([survives, survives.new_ones(len(survives), 1)], dim=1)
+    with_background = F.pad(survives, (0, 1), value=True)
     alive = with_background.gather(1, parts.flatten(1)).view_as(parts)
     return parts.masked_fill(~alive, background)
 

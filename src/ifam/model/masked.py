@@ -78,7 +78,7 @@ class MaskedClassifier(Classifier):
         self.check_images(images)
         mask = self.select(images) if mask is None else mask
         size = (images.shape[2], images.shape[3])
-        check_mask(mask, (len(images), *self.classifier.backbone.grid(size)))
+        check_mask(mask, (images.shape[0], *self.classifier.backbone.grid(size)))
         if self.masking == "early":
             logits = self.classifier(images, mask)
         else:

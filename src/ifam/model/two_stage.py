@@ -141,7 +141,9 @@ class IFAM(Classifier):
         if self.stage2 is not None:
             logits = self.second_stage(images, selection)
         elif len(remove_parts) or token_quantile is not None or mask is not None:
-            logits = self._late_logits(discovery, selection, remove_parts)
+            voting = torch.ones(self.num_parts, dtype=torch.bool, device=images.device)
+            voting[list(remove_parts)] = False
+            logits = self.late_logits(discovery, selection.mask, voting)
         else:
             logits = discovery.stage1_logits
         found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
@@ -241,24 +243,23 @@ class IFAM(Classifier):
         logits: Tensor = self._masked_classifier(images, masks)
         return logits
 
-    def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:
-        """Modulated: (B, D, K+1)."""
-        features: Tensor = self.modulation(part_maths.part_features(maps, tokens).to(self.modulation.weight.dtype))
-        return features
-
-    def _late_logits(self, discovery: EncodedDiscovery, selection: Selection, removed: Sequence[int]) -> Tensor:
+    def late_logits(self, discovery: EncodedDiscovery, mask: Tensor, voting: Tensor) -> Tensor:
         """Late masking with some of it switched off: logits (B, C).
 
         Tokens that were removed count as background when the parts are pooled; a removed part loses its vote, as in
         part dropout. The tokens that stay have read those that went.
+        ``mask``: (B, h, w) bool; ``voting``: (B, K) or (K,) bool, the parts that were not removed.
         """
-        maps = masking.maps_after_removal(discovery.part_maps, selection.mask)
+        maps = masking.maps_after_removal(discovery.part_maps, mask)
         features = self._part_features(maps, discovery.tokens)
         scores = self.part_classifier(features[..., :-1].transpose(1, 2)).transpose(1, 2)
-        voting = torch.ones(self.num_parts, dtype=scores.dtype, device=scores.device)
-        voting[list(removed)] = 0
-        logits: Tensor = (scores * voting).mean(-1)
+        logits: Tensor = (scores * voting[..., None, :]).mean(-1)
         return logits
+
+    def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:
+        """Modulated: (B, D, K+1)."""
+        features: Tensor = self.modulation(part_maths.part_features(maps, tokens).to(self.modulation.weight.dtype))
+        return features
 
     @property
     def _masked_classifier(self) -> TokenClassifier:

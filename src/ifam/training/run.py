@@ -24,7 +24,9 @@ from ifam.data.table import ImageTable
 from ifam.device import pick_device, resolve_precision
 from ifam.errors import DataError, UsageError
 from ifam.files import write_text
+from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
+from ifam.model_card import CARD, TrainingRecord, model_card
 from ifam.storage import SPLITS, load, save
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar, seconds_of_sessions
 from ifam.training.folder import (
@@ -76,7 +78,8 @@ def train(
     """Train, keep the best validation epoch in ``folder``, and calibrate its token thresholds.
 
     ``folder`` then holds config.yaml, data.json (which data it was), model.safetensors, model.json, metrics.jsonl, the
-    last full checkpoint, result.json, and splits.json where the data came without splits of its own.
+    last full checkpoint, README.md (the model card), result.json, and splits.json where the data came without splits of
+    its own.
 
     Raises:
         UsageError: ``folder`` already holds a run, or nothing to resume, or a run with other settings or data.
@@ -125,7 +128,8 @@ def train(
             raise KeyboardInterrupt(how_to_go_on(folder)) from stop
     if best.epoch is None or best.best is None:
         raise DataError(f"{table.root}: expected validation images to choose the best epoch on, got none")
-    _calibrate_best(folder, table, config)
+    model = _calibrate_best(folder, table, config)
+    _write_card(folder, model, table, config, best.epoch)
     return _record_result(folder, best.epoch, best.best, time.monotonic() - started, resumed=resume)
 
 
@@ -231,8 +235,8 @@ def _check_logger(name: str | None) -> None:
         raise UsageError(f"logger: expected {name} to be installed, it is not; pip install 'ifam[{name}]'") from error
 
 
-def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> None:
-    """Token thresholds of the model that was kept."""
+def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> Classifier:
+    """The model that was kept, with its token thresholds."""
     model = load(folder)
     if isinstance(model, IFAM):
         calibrate(
@@ -243,3 +247,13 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> 
             precision=config.precision,
         )
         save(model, folder)
+    return model
+
+
+def _write_card(folder: Path, model: Classifier, table: ImageTable, config: TrainingConfig, epoch: int) -> None:
+    """The card, with the scores of the epoch that was kept. That of a complete run stays: it may have been edited."""
+    if (folder / RESULT).is_file():
+        return
+    lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    validation = next(line for line in lines if line["epoch"] == epoch)
+    write_text(folder / CARD, model_card(model, TrainingRecord.of_run(config, table, validation)))

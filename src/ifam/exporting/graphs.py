@@ -1,0 +1,198 @@
+"""What is exported: each kind of model as one function of tensors, in which attention is masked instead of packed.
+
+Shapes: B images of the model's own size, h×w token grid, K foreground parts, C classes.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ifam.errors import UsageError
+from ifam.model import mask as masking
+from ifam.model.base import Classifier
+from ifam.model.classifier import PlainClassifier
+from ifam.model.masked import MaskedClassifier
+from ifam.model.two_stage import IFAM
+from ifam.output import EncodedDiscovery, PartDiscovery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What a model says of one image."""
+
+    logits: Tensor
+    """(1, C)"""
+    discovery: PartDiscovery | None = None
+    """of a model with parts"""
+    parts: Tensor | None = None
+    """(1, h, w) int64, of a model with parts: its own, after parts were switched off"""
+
+
+class ExportGraph(nn.Module, ABC):
+    """Named tensors in, named tensors out: images and what of them may be seen, to the logits and their reason."""
+
+    inputs: ClassVar[Mapping[str, str]]
+    """name and meaning, in order"""
+    outputs: ClassVar[Mapping[str, str]]
+    model: Classifier
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+        """What the model itself says to the same inputs of one image.
+
+        ``mask``: (1, h, w) bool that the file found; the logits are those given it, if they rest on the mask alone.
+        """
+
+    def switches(self, count: int) -> Tensor | None:
+        """All true: what the second input is for ``count`` images; None where there is none."""
+        return None
+
+    def everything(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The inputs for ``images`` with everything switched on."""
+        switches = self.switches(len(images))
+        return (images,) if switches is None else (images, switches)
+
+
+class PartsGraph(ExportGraph):
+    """The two-stage model, whose parts can be switched off image by image."""
+
+    inputs: ClassVar[Mapping[str, str]] = {
+        "images": "(B, 3, H, W) float32, normalised",
+        "parts_on": "(B, K) bool: parts that may be used; the tokens of the others become background",
+    }
+    outputs: ClassVar[Mapping[str, str]] = {
+        "logits": "(B, C) float32",
+        "mask": "(B, h, w) bool: the patches that were selected",
+        "parts": "(B, h, w) int64: part of each patch after parts were switched off; K = background",
+        "part_maps": "(B, K+1, h, w) float32: probabilities over the parts, background last; not changed by parts_on",
+        "kept": "(B,) float32: share of the patches selected; 0 means that nothing supports the prediction",
+    }
+    model: IFAM
+
+    def switches(self, count: int) -> Tensor:
+        """(count, K) bool."""
+        return torch.ones(count, self.model.num_parts, dtype=torch.bool)
+
+    def forward(self, images: Tensor, parts_on: Tensor) -> dict[str, Tensor]:
+        """See `inputs` and `outputs`."""
+        discovery = self.model.discover(images)
+        winners = masking.assign_parts(discovery.part_logits)
+        parts = masking.drop_from_mask(winners, parts_on)
+        mask = parts < self.model.num_parts
+        return {
+            "logits": self._logits(images, discovery, mask, parts != winners, parts_on),
+            "mask": mask,
+            "parts": parts,
+            "part_maps": discovery.part_maps,
+            "kept": mask.flatten(1).float().mean(1),
+        }
+
+    def _logits(
+        self, images: Tensor, discovery: EncodedDiscovery, mask: Tensor, removed: Tensor, parts_on: Tensor
+    ) -> Tensor:
+        model = self.model
+        if model.stage2 is None:
+            return model.late_logits(discovery, mask, parts_on)
+        if model.soft_masks:
+            weights = discovery.part_maps[:, :-1].amax(1).masked_fill(removed, 0)
+            return model.stage2.forward_masked(images, weights, soft=True)
+        return model.stage2.forward_masked(only_selected(images, mask, model.stage1.patch_size), mask.to(images.dtype))
+
+    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+        """By the packed path, which reads selected patches only."""
+        images, parts_on = inputs
+        off = [part for part in range(self.model.num_parts) if not parts_on[0, part]]
+        discovery = self.model.discover(images)
+        given = mask if self.model.is_faithful else None
+        answer = self.model.answer(images, discovery, remove_parts=off, mask=given)
+        parts = self.model.select(discovery, remove_parts=off).parts
+        return Reference(logits=answer.logits, discovery=discovery, parts=parts)
+
+
+class MaskGraph(ExportGraph):
+    """One transformer with masks from elsewhere: where they come from is not part of the file."""
+
+    inputs: ClassVar[Mapping[str, str]] = {
+        "images": "(B, 3, H, W) float32, normalised",
+        "mask": "(B, h, w) bool: the patches that may be used",
+    }
+    outputs: ClassVar[Mapping[str, str]] = {
+        "logits": "(B, C) float32",
+        "kept": "(B,) float32: share of the patches in the mask",
+    }
+    model: MaskedClassifier
+
+    def __init__(self, model: MaskedClassifier) -> None:
+        super().__init__(model)
+        model.selector = None  # the transformer that TokenCut found masks with
+
+    def switches(self, count: int) -> Tensor:
+        """(count, h, w) bool."""
+        return torch.ones(
+            count, *self.model.classifier.backbone.grid(self.model.preprocessing.image_size), dtype=torch.bool
+        )
+
+    def forward(self, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """See `inputs` and `outputs`."""
+        classifier = self.model.classifier
+        if self.model.is_faithful:
+            seen = only_selected(images, mask, classifier.backbone.patch_size)
+            logits = classifier.forward_masked(seen, mask.to(images.dtype))
+        else:
+            logits = self.model(images, mask).logits
+        return {"logits": logits, "kept": mask.flatten(1).float().mean(1)}
+
+    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+        """See `ExportGraph`."""
+        return Reference(logits=self.model(*inputs).logits)
+
+
+class PlainGraph(ExportGraph):
+    """The plain classifier: it has nothing to switch off, and no reason to give."""
+
+    inputs: ClassVar[Mapping[str, str]] = {"images": "(B, 3, H, W) float32, normalised"}
+    outputs: ClassVar[Mapping[str, str]] = {"logits": "(B, C) float32"}
+    model: PlainClassifier
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See `inputs` and `outputs`."""
+        return {"logits": self.model(images).logits}
+
+    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+        """See `ExportGraph`."""
+        return Reference(logits=self.model(*inputs).logits)
+
+
+GRAPHS: dict[type[Classifier], Any] = {IFAM: PartsGraph, MaskedClassifier: MaskGraph, PlainClassifier: PlainGraph}
+
+
+def make_graph(model: Classifier) -> ExportGraph:
+    """The graph of a copy of ``model``, in float32 on the CPU.
+
+    Raises:
+        UsageError: it is no model of this package.
+    """
+    for kind, graph in GRAPHS.items():
+        if isinstance(model, kind):
+            made: ExportGraph = graph(copy.deepcopy(model).cpu().float())
+            return made.requires_grad_(False).eval()
+    raise UsageError(f"export: expected a model of this package, got a {type(model).__name__}")
+
+
+def only_selected(images: Tensor, mask: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """``images`` with 0 for every pixel outside the patches of ``mask`` (B, h, w) bool.
+
+    The masked attention gives those patches weight 0, which is not enough: 0 times infinity is no number.
+    """
+    pixels = mask.repeat_interleave(patch_size[0], 1).repeat_interleave(patch_size[1], 2)
+    seen = pixels[:, None, : images.shape[2], : images.shape[3]]
+    return torch.where(seen, images, torch.zeros((), dtype=images.dtype))
