@@ -123,7 +123,7 @@ class ProgressBar(Callback):
         epochs = trainer.max_epochs or 1
         self._bar.start()
         share = batches_done(trainer) / trainer.num_training_batches
-        done = (trainer.current_epoch + share) * self.images
+        done = round((trainer.current_epoch + share) * self.images)
         self._task = self._bar.add_task("", total=epochs * self.images, completed=done, epoch=f"1/{epochs}", rate=0.0)
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
