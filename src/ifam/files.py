@@ -40,9 +40,10 @@ def replacing(path: str | Path, *, size: int | None = None, durable: bool = True
         if durable and os.name != "nt":  # Windows opens no folders
             _sync(path.parent, os.O_RDONLY)
     except Exception as error:
-        if _error_number(error) not in NO_ROOM:
+        number = _no_room(error)
+        if number is None:
             raise
-        raise OutputError(_no_room(path, size, error)) from error
+        raise OutputError(_describe(path, size, number)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -92,16 +93,22 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _error_number(error: Exception) -> int | None:
-    """Of the system; safetensors, which is written in Rust, has it in its text only."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+def _no_room(error: BaseException | None) -> int | None:
+    """The system's number, where no room is what lies behind an error.
+
+    Torch raises another when it closes a file that it could not write; safetensors, which is written in Rust, has the
+    number in its text only.
+    """
+    while error is not None:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number in NO_ROOM:
+            return number
+        error = error.__context__
+    return None
 
 
-def _no_room(path: Path, size: int | None, error: Exception) -> str:
+def _describe(path: Path, size: int | None, number: int) -> str:
     need = "to write this file" if size is None else f"for {size / MIB:.1f} MiB"
-    reason = os.strerror(_error_number(error) or 0).lower()
     free = shutil.disk_usage(path.parent).free / MIB
-    return f"{path}: expected room {need}, got: {reason} ({free:.1f} MiB free); make room there"
+    return f"{path}: expected room {need}, got: {os.strerror(number).lower()} ({free:.1f} MiB free); make room there"

@@ -258,7 +258,7 @@ def test_a_worker_that_dies(
         return get(dataset, draw)
 
     monkeypatch.setattr(ImageDataset, "__getitem__", get_or_die)
-    with refuses_line("workers: expected", "Killed", "fewer --workers", "--resume", error=TrainingError):
+    with refuses_line("workers: expected", "DataLoader worker", "fewer --workers", "--resume", error=TrainingError):
         run(tiny_config(workers=2), scenes, tmp_path / "run")
 
 
