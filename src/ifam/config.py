@@ -179,6 +179,8 @@ class TrainingConfig:
     device: str = "auto"
     skip_unreadable: bool = False
     """go on without images that cannot be read"""
+    checkpoint_minutes: float = 10.0
+    """from one checkpoint to the next within an epoch; there is one after every epoch besides"""
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, MethodName)
@@ -187,6 +189,7 @@ class TrainingConfig:
         _one_of("select_by", self.select_by, SelectBy)
         _at_least("workers", self.workers, 0)
         _at_least("seed", self.seed, 0)
+        _positive("checkpoint_minutes", self.checkpoint_minutes)
         if self.model.masks != "annotated" and self.method not in ("early_mask", "late_mask"):
             raise UsageError(f"model.masks: expected the method early_mask or late_mask beside it, got {self.method}")
         if self.ema is not None:

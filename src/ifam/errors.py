@@ -27,6 +27,10 @@ class TrainingError(IfamError):
     """A run that cannot go on, for instance because a loss is not finite."""
 
 
+class OutputError(IfamError):
+    """A file that cannot be written, for instance because the disk is full."""
+
+
 class VerificationError(IfamError):
     """A model whose prediction rests on more than its mask."""
 

@@ -1,19 +1,30 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ifam.errors import UsageError
+from ifam.errors import OutputError, UsageError
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""disk full, limit of a file's size, quota"""
+MIB = 2**20
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, size: int | None = None, durable: bool = True) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; it takes the place of ``path`` only if the block succeeds.
+
+    ``size``: bytes to be written, for the message where there is no room. ``durable``: what was written outlives a
+    power cut, which costs some milliseconds.
 
     Raises:
         UsageError: see `make_room`.
+        OutputError: there is no room; what stood at ``path`` before still does.
     """
     path = Path(path)
     make_room(path)
@@ -23,9 +34,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode  # as the user's files are; some writers make theirs private
         yield temporary
         temporary.chmod(mode)
+        if durable:
+            _sync(temporary, os.O_RDWR)
         temporary.replace(path)
+        if durable and os.name != "nt":  # Windows opens no folders
+            _sync(path.parent, os.O_RDONLY)
+    except Exception as error:
+        number = _no_room(error)
+        if number is None:
+            raise
+        raise OutputError(_describe(path, size, number)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete the temporaries of ``path`` that killed processes left; only where no other process writes it."""
+    for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        temporary.unlink()
 
 
 def make_room(path: Path) -> None:
@@ -53,5 +79,36 @@ def make_folder(folder: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    content = text.encode()
+    with replacing(path, size=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Have what was written reach the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _no_room(error: BaseException | None) -> int | None:
+    """The system's number, where no room is what lies behind an error.
+
+    Torch raises another when it closes a file that it could not write; safetensors, which is written in Rust, has the
+    number in its text only.
+    """
+    while error is not None:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+        if number in NO_ROOM:
+            return number
+        error = error.__context__
+    return None
+
+
+def _describe(path: Path, size: int | None, number: int) -> str:
+    need = "to write this file" if size is None else f"for {size / MIB:.1f} MiB"
+    free = shutil.disk_usage(path.parent).free / MIB
+    return f"{path}: expected room {need}, got: {os.strerror(number).lower()} ({free:.1f} MiB free); make room there"

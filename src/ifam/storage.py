@@ -34,7 +34,7 @@ def save(model: Classifier, path: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(describe_model(model), indent=1)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
+    with replacing(folder / WEIGHTS, size=sum(value.nbytes for value in state.values())) as temporary:
         save_file(state, temporary, metadata={"format": "pt"})
     write_text(folder / DESCRIPTION, description + "\n")
 

@@ -79,7 +79,7 @@ def test_total_is_the_weighted_sum() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_term_that_is_not_finite_is_named(value: float, refuses_line: Any) -> None:
     terms = {"stage2": torch.tensor(1.0), "entropy": torch.tensor(value, requires_grad=True)}
-    with refuses_line("entropy", str(value), "learning rates", error=TrainingError):
+    with refuses_line("entropy", str(value), error=TrainingError):
         total_loss(terms, LossWeights())
 
 

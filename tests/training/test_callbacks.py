@@ -82,7 +82,7 @@ def test_the_line_of_an_epoch() -> None:
 
 def test_lines_of_epochs_to_be_run_again_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"epoch": epoch}) + "\n" for epoch in range(4)))
+    path.write_text("".join(json.dumps({"epoch": epoch}) + "\n" for epoch in range(4)) + '{"epo')  # killed there
     trainer: Any = SimpleNamespace(current_epoch=2)
     MetricsFile(path).on_train_start(trainer, None)
     assert path.read_text() == '{"epoch": 0}\n{"epoch": 1}\n'

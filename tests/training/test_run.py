@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,21 +6,20 @@ from typing import Any
 import pytest
 import torch
 from generated import tiny_config, write_image, write_scenes
+from runs import checkpoint, files, metrics, run
 from safetensors.torch import load_file
 from torch import Tensor
 
 import ifam
-from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, DataError, TrainingError, UsageError
+from ifam.errors import CheckpointError, DataError, UsageError
 from ifam.evaluate import evaluate
-from ifam.losses import functional
 from ifam.predict import predict
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import fit_preprocessing
 from ifam.training.registry import make_method
-from ifam.training.run import TrainingResult, train
+from ifam.training.run import train
 
 FILES = {
     "config.yaml",
@@ -32,6 +29,7 @@ FILES = {
     "metrics.jsonl",
     "checkpoints/last.ckpt",
     "README.md",
+    "checkpoints/.lock",
     "result.json",
 }
 SHAPING = [
@@ -69,34 +67,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "no shaping": {"model__num_parts": 1} | dict.fromkeys(SHAPING, 0.0),
     "reassigned": {"model__dropped_parts": "reassigned"},
 }
-
-
-def run(config: TrainingConfig, table: ImageTable, folder: Path, **options: Any) -> TrainingResult:
-    return train(config, table, folder, say=lambda line: None, **options)
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def checkpoint(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-
-
-def raise_at(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = TrainingModule.on_train_epoch_start
-
-    def start_or_raise(module: TrainingModule) -> None:
-        start(module)
-        if module.current_epoch == epoch:
-            raise error
-
-    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", start_or_raise)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -207,54 +177,6 @@ def test_an_unreadable_image_stops_the_run_or_is_named(
     assert capsys.readouterr().err.count(f"left out: {damaged}") == 1
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [METHODS["ifam, staged"], {"ema": 0.9, "workers": 2, "optimizer__accumulate": 2}],
-    ids=["staged", "averaged, two workers"],
-)
-def test_a_resumed_run_repeats_a_straight_one(
-    changes: dict[str, Any], scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(optimizer__epochs=4, **changes)
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    expected = run(config, scenes, straight)
-    with monkeypatch.context() as patch:
-        raise_at(2, KeyboardInterrupt(), patch)
-        with pytest.raises(KeyboardInterrupt, match="--resume"):
-            run(config, scenes, resumed)
-    assert [line["epoch"] for line in metrics(resumed)] == [0, 1]
-    result = run(config, scenes, resumed, resume=True)
-    assert replace(result, folder=straight, seconds=expected.seconds) == expected
-    assert metrics(resumed) == metrics(straight)
-    assert leaves(checkpoint(resumed)) == leaves(checkpoint(straight))
-    assert (resumed / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
-    assert (resumed / "model.json").read_text() == (straight / "model.json").read_text()
-
-
-def leaves(value: object, name: str = "") -> dict[str, object]:
-    """Everything in a checkpoint that a run decides, tensors by their bits; not paths and Lightning's own counts."""
-    if isinstance(value, Tensor):
-        return {name: (value.dtype, value.shape, value.numpy().tobytes())}
-    if isinstance(value, dict):
-        items = [(key, each) for key, each in value.items() if key not in ("loops", "callbacks")]
-        return {n: v for key, each in items for n, v in leaves(each, f"{name}/{key}").items()}
-    if isinstance(value, list | tuple):
-        return leaves(dict(enumerate(value)), name)
-    return {name: value}
-
-
-def test_ending_a_run_says_how_to_go_on(scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(module: TrainingModule, batch: Any, index: int) -> Tensor | None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return original(module, batch, index)
-
-    original = TrainingModule.training_step
-    monkeypatch.setattr(TrainingModule, "training_step", step)
-    with pytest.raises(KeyboardInterrupt, match="before the first epoch"):
-        run(tiny_config(), scenes, tmp_path / "run")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
 def test_two_runs_need_two_folders(scenes: ImageTable, tmp_path: Path, refuses_line: Any) -> None:
     folder = tmp_path / "run"
     with refuses_line(folder, "--resume", "found none"):
@@ -300,23 +222,6 @@ def test_no_gradient_into_a_frozen_stage_1(
     with refuses_line("model.mask_gradient: expected cut", gradient, "optimizer.freeze_stage1=false"):
         run(config, scenes, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(
-    scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
-) -> None:
-    calls = []
-
-    def entropy(maps: Tensor) -> Tensor:
-        calls.append(maps)
-        return maps.mean() if len(calls) <= 3 else maps.mean() * torch.nan  # from the second epoch on
-
-    monkeypatch.setattr(functional, "entropy", entropy)
-    with refuses_line("entropy", "nan", error=TrainingError):
-        run(tiny_config(), scenes, tmp_path / "run")
-    assert checkpoint(tmp_path / "run")["epoch"] == 0
-    assert len(metrics(tmp_path / "run")) == 1
-    assert all(value.isfinite().all() for value in ifam.load(tmp_path / "run").state_dict().values())
 
 
 def test_splits_that_a_run_made_are_remembered(tmp_path: Path) -> None:

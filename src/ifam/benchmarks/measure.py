@@ -19,7 +19,7 @@ from ifam.intervene import trials_on_validation
 from ifam.interventions import Intervention, is_sure
 from ifam.model.two_stage import IFAM
 from ifam.storage import load
-from ifam.training.folder import CONFIG, FIRST, LAST, RESULT, check_same_data, check_same_settings
+from ifam.training.folder import CONFIG, RESULT, check_same_data, check_same_settings
 from ifam.training.run import train
 
 Configure = Callable[[Row, Settings], TrainingConfig]
@@ -124,7 +124,7 @@ def take_or_train(
     """
     if not (folder / RESULT).is_file():
         say(f"training {folder}")
-        begun = (folder / LAST).is_file() or (folder / FIRST / LAST).is_file()
+        begun = (folder / CONFIG).is_file()
         try:
             train(seeded(config, seed), read_table(data), folder, resume=begun, say=say)
         except KeyboardInterrupt as stop:

@@ -1,10 +1,11 @@
 """Loaders of a table for training and evaluation."""
 
+import signal
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from ifam.data.batch import Item, Unreadable, collate
@@ -16,6 +17,7 @@ from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 
 Loader = DataLoader[Item | Unreadable]  # iterates over Batch
+LAST_STEP_SECONDS = 60
 
 
 class ImageDataModule(LightningDataModule):
@@ -68,7 +70,7 @@ class ImageDataModule(LightningDataModule):
         if self.trainer:
             # Lightning sets the epoch as well, but after the workers of a resumed run have begun to read ahead
             progress: Any = self.trainer.fit_loop.epoch_progress.current
-            sampler.set_epoch(progress.processed)
+            sampler.start_at(progress.processed, batches_done(self.trainer) * self.batch_size)
         alone = len(sampler) % self.batch_size == 1 and len(sampler) > self.batch_size
         return self._loader(dataset, sampler, self.batch_size, drop_last=alone)
 
@@ -103,6 +105,21 @@ class ImageDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals_to_main if self.trainer else None,
             # without one of its own a loader draws from torch's global generator whenever it is iterated
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Batches that a run which was stopped within an epoch, and now goes on, has behind it in that epoch."""
+    loop = trainer.fit_loop
+    progress: Any = loop.epoch_loop.batch_progress.current
+    return int(progress.processed) if loop.restarting else 0
+
+
+def _leave_signals_to_main(worker: int) -> None:
+    """A terminal and a batch system signal every process; the main one has a step to finish, and ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_STEP_SECONDS))

@@ -13,7 +13,8 @@ class EpochSampler(Sampler[Draw]):
 
     With ``weights``, as many are drawn with replacement, each with a probability in proportion to its weight.
 
-    So a run that was resumed sees what a straight run sees, with any number of workers. Lightning calls ``set_epoch``.
+    So a run that was resumed sees what a straight run sees, with any number of workers. Lightning calls ``set_epoch``;
+    ``start_at`` begins an epoch after the indices that were drawn before a run was stopped within it.
     Of several processes each gets its own part, all of one length: up to ``world_size − 1`` images wait for another
     epoch.
     """
@@ -24,11 +25,16 @@ class EpochSampler(Sampler[Draw]):
         self.size, self.seed = size, seed
         self.shares = None if weights is None else np.asarray(weights) / np.sum(weights)
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch, self.drawn = 0, 0
+
+    def start_at(self, epoch: int, drawn: int) -> None:
+        """The epoch that the next iteration is, and how many of its indices this process has behind it."""
+        self.epoch, self.drawn = epoch, drawn
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is."""
-        self.epoch = epoch
+        """The epoch that the next iteration is; from its beginning unless it was begun before."""
+        if epoch != self.epoch:
+            self.start_at(epoch, 0)
 
     def __len__(self) -> int:
         return self.size // self.world_size
@@ -40,5 +46,5 @@ class EpochSampler(Sampler[Draw]):
         else:
             order = generator.choice(self.size, self.size, p=self.shares)
         seeds = generator.integers(2**32, size=self.size)
-        own = slice(self.rank, len(self) * self.world_size, self.world_size)
+        own = slice(self.rank + self.drawn * self.world_size, len(self) * self.world_size, self.world_size)
         return (Draw(int(index), int(seed)) for index, seed in zip(order[own], seeds[own], strict=True))

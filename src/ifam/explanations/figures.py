@@ -122,7 +122,7 @@ def picture_file(path: str | Path) -> AbstractContextManager[Path]:
     """
     if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"picture: expected a name ending in {', '.join(PICTURE_SUFFIXES)}, got {str(path)!r}")
-    return replacing(path)
+    return replacing(path, durable=False)
 
 
 def _photograph(image: ArrayLike) -> NDArray[np.uint8]:

@@ -53,8 +53,5 @@ def total_loss(terms: Terms, weights: LossWeights) -> Tensor:
         raise UsageError("losses: expected at least one term with a weight above 0, got none")
     for name, value in terms.items():
         if not torch.isfinite(value):
-            raise TrainingError(
-                f"loss term {name}: expected a finite number, got {value.item()}; lower the learning rates or use "
-                "float32 precision; the last checkpoint is kept"
-            )
+            raise TrainingError(f"loss term {name}: expected a finite number, got {value.item()}")
     return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

@@ -1,7 +1,7 @@
 """What a run writes down and shows while it goes on."""
 
-import itertools
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from lightning import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ifam.data.module import batches_done
 from ifam.files import write_text
 from ifam.storage import save
 from ifam.training.module import TrainingModule
@@ -21,15 +22,15 @@ class MetricsFile(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.earlier = 0.0
+        """seconds of the sessions before this one, up to the checkpoint that it went on from"""
         self._started = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         """Drop lines of epochs that will be run again: before this hook a resumed run says epoch 0."""
         self._started = time.monotonic()
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["epoch"] < trainer.current_epoch]
-            write_text(self.path, "".join(f"{line}\n" for line in kept))
+            write_text(self.path, "".join(f"{line}\n" for line in whole_lines(self.path, trainer.current_epoch)))
 
     def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
         """Lightning would go on reporting terms that are no longer computed."""
@@ -40,20 +41,34 @@ class MetricsFile(Callback):
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}
         line: dict[str, Any] = {
             "epoch": trainer.current_epoch,
-            "seconds": round(time.monotonic() - self._started, 1),
+            "seconds": round(self._seconds, 1),
             **numbers,
         }
         if isinstance(module, TrainingModule) and module.score is not None:
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # the checkpoint that follows counts on it
+
+    @property
+    def _seconds(self) -> float:
+        return self.earlier + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time that the run took until now."""
+        return {"seconds": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.earlier = state_dict["seconds"]
 
 
-def seconds_of_sessions(metrics: Path) -> list[float]:
-    """How long each session of a run went on until its last complete epoch: the clock of a resumed run begins anew."""
-    seconds = [json.loads(line)["seconds"] for line in metrics.read_text(encoding="utf-8").splitlines()]
-    ends = [before for before, after in itertools.pairwise(seconds) if after < before]
-    return ends + seconds[-1:]
+def whole_lines(metrics: Path, before: int) -> list[str]:
+    """Lines of the epochs before one; not a last line that a killed run left half written."""
+    text = metrics.read_text(encoding="utf-8")
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [line for line in lines if json.loads(line)["epoch"] < before]
 
 
 class BestModel(Callback):
@@ -107,7 +122,8 @@ class ProgressBar(Callback):
         )
         epochs = trainer.max_epochs or 1
         self._bar.start()
-        done = trainer.current_epoch * self.images
+        share = batches_done(trainer) / trainer.num_training_batches
+        done = round((trainer.current_epoch + share) * self.images)
         self._task = self._bar.add_task("", total=epochs * self.images, completed=done, epoch=f"1/{epochs}", rate=0.0)
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

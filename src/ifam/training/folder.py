@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,15 @@ import torch
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, UsageError
+from ifam.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
 from ifam.files import make_folder
 from ifam.storage import WEIGHTS
 
 CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "result.json", "checkpoints"
-LAST = f"{CHECKPOINTS}/last.ckpt"
+LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
 FIRST = "first"
 """the run that comes before, of methods that train twice"""
-RESUMABLE = ("precision", "activation_checkpointing", "workers", "device", "skip_unreadable")
+RESUMABLE = ("precision", "activation_checkpointing", "workers", "device", "skip_unreadable", "checkpoint_minutes")
 """what may change when a run is resumed: how it is run, not what is run"""
 
 
@@ -35,7 +37,7 @@ def check_folder(folder: Path, config: TrainingConfig, table: ImageTable, resume
     if (folder / WEIGHTS).exists() or (folder / FIRST / WEIGHTS).exists():
         raise UsageError(
             f"{folder}: expected a new folder, got one that holds a model without a checkpoint to go on from; choose "
-            "another, or delete it"
+            "another, or delete it; of a run that was killed in its first epoch, --resume begins again"
         )
     return make_folder(folder)
 
@@ -52,14 +54,15 @@ def describe_data(table: ImageTable) -> dict[str, Any]:
 
 
 def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) -> None:
-    last = folder / LAST
-    if not last.is_file():
-        last = folder / FIRST / LAST  # stopped in the first of two runs
-    if not last.is_file():
-        advice = "delete the folder" if (folder / WEIGHTS).exists() else "start it without --resume"
-        raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; {advice}")
+    last = _last_checkpoint(folder)
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder}: expected a run to resume, found none; start it without --resume")
+    if last is None and (folder / RESULT).is_file():
+        raise UsageError(f"{folder}: expected a run with {LAST} to resume, found none; delete the folder")
     check_same_settings(folder, config)
     check_same_data(folder, table)
+    if last is None:  # stopped before anything was saved: it begins again
+        return
     try:
         torch.load(last, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # damaged bytes make torch's unpickler raise anything
@@ -105,8 +108,34 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Of the run, or of the first of two in which it was stopped."""
+    return next((path for path in (folder / LAST, folder / FIRST / LAST) if path.is_file()), None)
+
+
 def how_to_go_on(folder: Path) -> str:
     """What to tell the user of a run that was stopped."""
-    if (folder / LAST).is_file():
-        return f"interrupted; the same command with --resume goes on from {folder / LAST}"
-    return f"interrupted before the first epoch was complete; nothing to resume in {folder}"
+    last = _last_checkpoint(folder)
+    if last is None:
+        return f"nothing was saved in {folder} yet: the same command with --resume begins again"
+    return f"the same command with --resume goes on from {last}"
+
+
+@contextmanager
+def saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Whatever stops the run, its one line says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:  # the latter is what Lightning makes of the former
+        raise KeyboardInterrupt(f"interrupted; {how_to_go_on(folder)}") from stop
+    except (DataError, OutputError) as error:
+        if _last_checkpoint(folder) is None:
+            raise
+        raise type(error)(f"{error}; {how_to_go_on(folder)}") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"workers: expected loader processes that live as long as the run, got: {error}; often memory was short: "
+            f"try fewer --workers; {how_to_go_on(folder)}"
+        ) from error

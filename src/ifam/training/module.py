@@ -10,13 +10,14 @@ from lightning import LightningModule
 from torch import Tensor
 
 from ifam.data.batch import Batch, require_readable
-from ifam.errors import DataError
+from ifam.errors import DataError, TrainingError
 from ifam.evaluate import predict_batch
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
 from ifam.output import Output
 from ifam.score import Score, record, summarise
+from ifam.training.means import Means
 from ifam.training.methods import Method
 from ifam.training.optim import freeze_rest, make_optimizer
 
@@ -34,12 +35,20 @@ class TrainingModule(LightningModule):
         self.group_names = group_names
         self.score: Score | None = None
         self._records = Accumulator()
+        self._means = Means()
+        self._random: dict[str, Tensor] = {}
         self._left_out: set[str] = set()
         freeze_rest(model, method.groups(model))
 
     def on_train_epoch_start(self) -> None:
         """Noise and dropout depend on seed and epoch alone, so that a resumed run repeats an undisturbed one."""
         torch.manual_seed(self.method.config.seed * 1_000_003 + self.current_epoch)
+        self._means = Means()
+
+    def on_train_start(self) -> None:
+        """Of a run that goes on within an epoch, noise and dropout go on as well."""
+        for device, state in self._random.items():
+            _generator_of(device).set_rng_state(state)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """The weighted loss, or None for a batch in which no image could be read."""
@@ -47,13 +56,16 @@ class TrainingModule(LightningModule):
         if len(batch) == 0:
             return None
         terms = self.method.losses(self.model, batch, self.current_epoch)
-        loss = total_loss(terms, self.method.config.losses)
-        logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": loss.detach()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
+        try:
+            loss = total_loss(terms, self.method.config.losses)
+        except TrainingError as error:
+            raise self._diverged(str(error)) from error
+        self._means.update(terms | {"loss": loss}, len(batch))
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Forget the epoch before."""
+        self.require_finite()
         self._records = Accumulator()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -71,7 +83,8 @@ class TrainingModule(LightningModule):
         self.score = summarise(self._records, self.group_names, sizes, num_classes=self.model.num_classes)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the score."""
+        """Log the epoch's losses and the score."""
+        self.log_dict({f"train/{name}": value for name, value in self._means.values().items()})
         if self.score is not None:
             self.log_dict({f"val/{name}": float(value) for name, value in self.score.numbers().items()})
 
@@ -96,14 +109,29 @@ class TrainingModule(LightningModule):
         """Whether every stage has begun: before that, the score says nothing about the model."""
         return self.current_epoch >= self.method.config.optimizer.stage1_epochs
 
+    def require_finite(self) -> None:
+        """Refuse to score or save weights that a step has ruined.
+
+        Raises:
+            TrainingError: see above.
+        """
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not parameter.isfinite().all():
+                raise self._diverged(f"{name}: expected finite weights, got others")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the method itself has learnt."""
+        """What the method itself has learnt, and where noise and the epoch's mean losses stand."""
+        devices = {"cpu", self.device.type}
         checkpoint["method"] = self.method.state()
+        checkpoint["random"] = {device: _generator_of(device).get_rng_state() for device in devices}
+        checkpoint["means"] = vars(self._means)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The inverse."""
+        """The inverse; the generators are set when the first step is near."""
         for name, value in checkpoint["method"].items():
             setattr(self.method, name, value)
+        self._random = checkpoint.get("random", {})
+        self._means = Means(**checkpoint.get("means", {}))
 
     def configure_optimizers(self) -> Any:
         """See `ifam.training.optim`."""
@@ -114,9 +142,20 @@ class TrainingModule(LightningModule):
         optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": config.cosine}}
 
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"epoch {self.current_epoch + 1}, step {self.trainer.fit_loop.batch_idx + 1}: {what}; try lower learning "
+            "rates in a new folder, or --resume with --precision 32-true; the last checkpoint is kept"
+        )
+
     def _report_unreadable(self, batch: Batch) -> None:
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
         for image in batch.unreadable:
             if image.message not in self._left_out:  # once, not every epoch
                 print(f"left out: {image.message}", file=sys.stderr)
             self._left_out.add(image.message)
+
+
+def _generator_of(device: str) -> Any:
+    """Where torch keeps the state of a device's generator."""
+    return torch if device == "cpu" else torch.get_device_module(device)

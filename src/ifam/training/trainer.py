@@ -1,0 +1,75 @@
+"""Lightning's trainer, as a run uses it."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import Callback, Trainer
+
+from ifam.config import TrainingConfig
+from ifam.device import resolve_precision
+from ifam.errors import UsageError
+from ifam.training.checkpoints import WholeFiles
+
+LoggerName = Literal["tensorboard", "wandb"]
+
+
+def make_trainer(
+    config: TrainingConfig, device: torch.device, folder: Path, callbacks: Sequence[Callback], logger: LoggerName | None
+) -> Trainer:
+    """A trainer of one device."""
+    return Trainer(
+        max_epochs=config.optimizer.epochs,
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
+        precision=resolve_precision(config.precision, device.type),
+        accumulate_grad_batches=config.optimizer.accumulate,
+        gradient_clip_val=config.optimizer.gradient_clip or None,
+        callbacks=list(callbacks),
+        plugins=[WholeFiles()],
+        logger=_logger(logger, folder),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def check_logger(name: LoggerName | None) -> None:
+    """Refuse a logger that is not installed."""
+    try:
+        if name is not None:
+            version(name)
+    except PackageNotFoundError as error:
+        raise UsageError(f"logger: expected {name} to be installed, it is not; pip install 'ifam[{name}]'") from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advertisements, and its advice on loaders and devices: they are chosen on purpose here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", category=UserWarning, message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", category=UserWarning, message=".*dataloader is not resumable.*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _logger(name: LoggerName | None, folder: Path) -> Any:
+    """An extra place for the metrics; metrics.jsonl is always written."""
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+    if name == "tensorboard":
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    return WandbLogger(save_dir=folder, project="ifam") if name == "wandb" else False
