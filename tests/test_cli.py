@@ -42,8 +42,8 @@ FLAGS = {
     "intervene": "--batch-size --device --figure --json --precision --select-by --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
-    "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown --methods "
-    "--precision --recipe --reference --rounds --runs --seeds --set --workers",
+    "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown "
+    "--methods --precision --recipe --reference --rounds --runs --seeds --set --workers",
     "verify": "--batch-size --device --json --precision --seed --workers",
     "import": "--backbone --class-names --image-size --out",
 }

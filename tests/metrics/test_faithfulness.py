@@ -28,7 +28,7 @@ def test_top_tokens_by_hand() -> None:
     ]
 
 
-def test_top_tokens_of_an_iFAM_like_map_are_its_mask() -> None:
+def test_top_tokens_of_a_mask_and_less_are_its_mask() -> None:
     mask = torch.rand(5, 4, 3) < 0.4
     assert torch.equal(top_tokens(mask + torch.rand(5, 4, 3), mask.flatten(1).sum(1)), mask)
 

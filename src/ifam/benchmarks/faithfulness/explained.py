@@ -32,9 +32,12 @@ class Explained(nn.Module):
         self.backbone = cast(Backbone, self.classifier.backbone)
         grid = self.backbone.grid((images.shape[2], images.shape[3]))
         with torch.no_grad():
-            seen = model(images).mask if isinstance(model, IFAM) else images.new_ones(len(images), *grid).bool()
-        self.seen: Tensor = seen
+            output = model(images)
+        everything = images.new_ones(len(images), *grid).bool()
+        self.seen: Tensor = output.mask if isinstance(model, IFAM) else everything
         """(B, h, w) bool"""
+        self.logits: Tensor = output.logits.float()
+        """(B, C): what the model answers to ``images``"""
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C)."""

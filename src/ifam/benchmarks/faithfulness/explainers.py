@@ -19,8 +19,8 @@ from ifam.model.two_stage import IFAM
 
 Attribute = Callable[[Explained, Tensor, Tensor], Tensor]
 
-IG_STEPS = 8
-OCCLUDED_PATCHES = 2
+IG_STEPS = 6
+OCCLUDED_PATCHES = 3
 """side of the window, which moves by its own side"""
 
 

@@ -1,7 +1,7 @@
 """One row: one explainer on one model, measured on photographs. Shapes: N photographs, B of a batch, h×w token grid."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,11 +53,6 @@ class Photographs:
         rows, columns = model.stage1.grid((self.images.shape[2], self.images.shape[3]))
         return rows * columns
 
-    def first(self, count: int) -> "Photographs":
-        """Some of them."""
-        masks = None if self.masks is None else self.masks[:count]
-        return Photographs(images=self.images[:count], areas=self.areas[:count], masks=masks)
-
     def batches(self, size: int) -> Iterator[slice]:
         """Where each batch lies."""
         return (slice(start, start + size) for start in range(0, len(self.images), size))
@@ -69,7 +64,7 @@ class Protocol:
 
     images: int = 200
     """test photographs, drawn with ``seed``, as many of each group as there are"""
-    curve_images: int = 60
+    curve_images: int = 40
     """the first of them, for insertion and deletion"""
     randomised_images: int = 20
     """the first of them, for the sanity check"""
@@ -120,31 +115,37 @@ def areas_of(model: IFAM, images: Tensor, protocol: Protocol) -> Tensor:
     return torch.cat(found)
 
 
+def prepare(model: Classifier, photographs: Photographs, protocol: Protocol) -> list[Explained]:
+    """The model before each batch of photographs."""
+    model = model.eval().requires_grad_(False)
+    found = []
+    for place in photographs.batches(protocol.batch_size):
+        with arithmetic(protocol.precision, photographs.images.device):
+            found.append(Explained(model, photographs.images[place]))
+    return found
+
+
 def measure_row(
-    model: Classifier,
+    subjects: Sequence[Explained],
     explainer: Explainer,
     photographs: Photographs,
     protocol: Protocol,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Every number of a row, and the maps of the first photographs for the figure."""
-    model = model.eval().requires_grad_(False)
+    """Every number of a row, and the maps of the first photographs for the figure. ``subjects``: see `prepare`."""
     maps: list[Tensor] = []
     parts: list[Mapping[str, Tensor]] = []
     seconds = 0.0
-    for place in photographs.batches(protocol.batch_size):
+    for explained, place in zip(subjects, photographs.batches(protocol.batch_size), strict=True):
         images = photographs.images[place]
         with arithmetic(protocol.precision, images.device):
-            explained = Explained(model, images)
-            before = answers(explained.anew, images)
             started = time.perf_counter()
-            maps.append(explainer.attribute(explained, images, before.argmax(1)).float())
+            maps.append(explainer.attribute(explained, images, explained.logits.argmax(1)).float())
             seconds += time.perf_counter() - started
-            parts.append(
-                after_replacement(explained, images, before, top_tokens(maps[-1], photographs.areas[place]), protocol)
-            )
-            curved = slice(0, max(0, protocol.curve_images - (place.start or 0)))
-            parts.append(areas_under_curves(explained, images[curved], before[curved], maps[-1][curved]))
+            kept = top_tokens(maps[-1], photographs.areas[place])
+            parts.append(after_replacement(explained, images, kept, protocol))
+            curved = max(0, protocol.curve_images - place.start)
+            parts.append(areas_under_curves(explained, images[:curved], maps[-1][:curved]))
         progress(min(place.stop, len(photographs.images)), len(photographs.images))
     names = dict.fromkeys(name for part in parts for name in part)
     numbers: Numbers = {
@@ -152,38 +153,31 @@ def measure_row(
     }
     found = torch.cat(maps)
     numbers |= against_masks(found, photographs)
-    numbers["randomised"] = agreement_when_randomised(model, explainer, photographs, found, protocol)
+    numbers["randomised"] = agreement_when_randomised(subjects, explainer, photographs, found, protocol)
     numbers["seconds"] = seconds / len(photographs.images)
     return {"numbers": numbers, "maps": [scaled(one) for one in found[:EXAMPLES]]}
 
 
 @torch.no_grad()
-def answers(logits_of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Logits in float32."""
-    return logits_of(images).float()
-
-
-def after_replacement(
-    explained: Explained, images: Tensor, before: Tensor, kept: Tensor, protocol: Protocol
-) -> dict[str, Tensor]:
+def after_replacement(explained: Explained, images: Tensor, kept: Tensor, protocol: Protocol) -> dict[str, Tensor]:
     """What the whole model answers when all but the ``kept`` (B, h, w) is noise, or of another photograph."""
     seen = pixels_of(kept, explained.backbone.patch_size, images)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(protocol.seed)).to(images)
-    chosen = before.argmax(1)
+    before, chosen = explained.logits, explained.logits.argmax(1)
     found = {}
     for name, other in (("noise", noise), ("photo", images.roll(1, 0))):
-        after = answers(explained.anew, torch.where(seen, images, other))
+        after = explained.anew(torch.where(seen, images, other)).float()
         found[f"{name}_change"] = (log_odds(after, chosen) - log_odds(before, chosen)).abs()
         found[f"{name}_flips"] = after.argmax(1) != chosen
     return found
 
 
 @torch.no_grad()
-def areas_under_curves(explained: Explained, images: Tensor, before: Tensor, maps: Tensor) -> dict[str, Tensor]:
+def areas_under_curves(explained: Explained, images: Tensor, maps: Tensor) -> dict[str, Tensor]:
     """Insertion and deletion by tokens that the last stage reads or not, none replaced by anything (B,)."""
     if not len(images):
         return {}
-    chosen = before.argmax(1)
+    chosen = explained.logits[: len(images)].argmax(1)
     ranked = ranked_masks(maps, SHARES)
     seen = explained.seen[: len(images), None]
     found = {}
@@ -204,32 +198,30 @@ def against_masks(maps: Tensor, photographs: Photographs) -> Numbers:
 
 
 def agreement_when_randomised(
-    model: Classifier, explainer: Explainer, photographs: Photographs, maps: Tensor, protocol: Protocol
+    subjects: Sequence[Explained], explainer: Explainer, photographs: Photographs, maps: Tensor, protocol: Protocol
 ) -> float:
     """Mean rank correlation of the maps with those of a model that knows nothing, for the same classes.
 
     The sanity check of Adebayo et al. (2018), all layers at once: a map that stays as it was does not explain the
     model.
     """
-    other = randomised(model, protocol.seed)
-    some = photographs.first(protocol.randomised_images)
+    other = randomised(subjects[0].model, protocol.seed)
     found = []
-    for place in some.batches(protocol.batch_size):
-        images = some.images[place]
-        with arithmetic(protocol.precision, images.device):
-            targets = answers(Explained(model, images).anew, images).argmax(1)
-            found.append(explainer.attribute(Explained(other, images), images, targets).float())
-    return float(rank_correlation(maps[: len(some.images)], torch.cat(found)).mean())
+    for explained, place in zip(subjects, photographs.batches(protocol.batch_size), strict=True):
+        if place.start < protocol.randomised_images:
+            images = photographs.images[place]
+            with arithmetic(protocol.precision, images.device):
+                targets = explained.logits.argmax(1)
+                found.append(explainer.attribute(Explained(other, images), images, targets).float())
+    anew = torch.cat(found)[: protocol.randomised_images]
+    return float(rank_correlation(maps[: len(anew)], anew).mean())
 
 
-def deep_lift_note(model: Classifier, photographs: Photographs, protocol: Protocol) -> float:
-    """Median of `deep_lift_gap` over the first photographs: why there is no row of it."""
-    images = photographs.images[: protocol.randomised_images]
-    gaps = []
-    for batch in images.split(protocol.batch_size):
-        explained = Explained(model.eval().requires_grad_(False), batch)
-        gaps.append(deep_lift_gap(explained, batch, answers(explained.anew, batch).argmax(1)))
-    return float(torch.cat(gaps).median())
+def deep_lift_note(subjects: Sequence[Explained], photographs: Photographs) -> float:
+    """Median of `deep_lift_gap` over the first batch: why there is no row of it. In float32, which sums need."""
+    explained = subjects[0]
+    images = photographs.images[: len(explained.seen)]
+    return float(deep_lift_gap(explained, images, explained.logits.argmax(1)).median())
 
 
 def scaled(one: Tensor) -> list[list[float]]:

@@ -17,6 +17,7 @@ from ifam.benchmarks.faithfulness.measures import (
     areas_of,
     deep_lift_note,
     measure_row,
+    prepare,
     read_photographs,
     sample,
 )
@@ -155,15 +156,17 @@ def _measure_photographs(request: Request, chosen: _Chosen, seed: int, book: _Bo
     book.note("kept", str(seed), float(photographs.areas.double().mean() / photographs.tokens(ours)))
     rows = list(chosen.rows("photographs", seed, {slug: _digest(folder) for slug, folder in folders.items()}))
     for slug, folder in folders.items():
+        missing = [row for row in rows if row.model == slug and not book.has(row)]
+        if not missing:
+            continue
         model = ours if slug == OURS else load(folder).to(request.device)
-        if f"{slug}-{seed}" not in book.context.get("deep_lift_gap", {}):
-            book.note("deep_lift_gap", f"{slug}-{seed}", deep_lift_note(model, photographs, request.protocol))
-        for row in rows:
-            if row.model == slug and not book.has(row):
-                explainer = EXPLAINERS[row.method]
-                say(f"seed {seed}, {MODELS[slug]}: {explainer.title}")
-                progress = show_progress(explainer.title)
-                book.add(replace(row, **measure_row(model, explainer, photographs, request.protocol, progress)))
+        subjects = prepare(model, photographs, request.protocol)
+        book.note("deep_lift_gap", f"{slug}-{seed}", deep_lift_note(subjects, photographs))
+        for row in missing:
+            explainer = EXPLAINERS[row.method]
+            say(f"seed {seed}, {MODELS[slug]}: {explainer.title}")
+            progress = show_progress(explainer.title)
+            book.add(replace(row, **measure_row(subjects, explainer, photographs, request.protocol, progress)))
 
 
 def _photographs(request: Request, ours: IFAM, book: _Book) -> Photographs:
