@@ -17,20 +17,19 @@ from torch import Tensor
 
 from ifam.benchmarks.faithfulness.explained import Explained, pixels_of
 from ifam.benchmarks.faithfulness.explainers import Explainer
-from ifam.config import LossWeights, ModelConfig, OptimizerConfig, TrainingConfig
+from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.losses.objective import total_loss
 from ifam.metrics.faithfulness import share_inside, top_tokens
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
-from ifam.training.methods import PlainFineTuning, TwoStage
+from ifam.training.methods import ParameterGroup, PlainFineTuning, TwoStage
 from ifam.training.optim import freeze_rest, make_optimizer
 
 SIDE, PATCH, CLASSES = 8, 2, 10
 UNMASKED = 0.25
 """share of the tokens that is left to the classifier trained anew"""
-TRAIN = 1200
 BATCH = 64
 
 Model = TypeVar("Model", bound=Classifier)
@@ -51,6 +50,11 @@ class Blocks:
     def select(self, place: slice) -> "Blocks":
         """Some of them."""
         return Blocks(images=self.images[place], labels=self.labels[place], digits=self.digits[place])
+
+    def split(self) -> tuple["Blocks", "Blocks"]:
+        """Two thirds to train on, and the rest to test."""
+        first = 2 * len(self) // 3
+        return self.select(slice(first)), self.select(slice(first, None))
 
     def pixels(self) -> Any:
         """As rows of an array."""
@@ -106,22 +110,40 @@ def train_plain(blocks: Blocks, seed: int, epochs: int) -> PlainClassifier:
 
 
 def train_ifam(blocks: Blocks, plain: PlainClassifier, seed: int, epochs: int) -> IFAM:
-    """iFAM with one part from the transformer of ``plain``, which is to it what pretrained weights are elsewhere.
+    """iFAM with one part: stage 1 from random weights, stage 2 from where ``plain`` ended.
 
-    Both stages together; the views of the equivariance loss would turn a 6 into a 9, so it has no weight.
+    Both stages are trained together, the mask by its gradient as well: there are no pretrained tokens here in which an
+    object could be found. In the last tokens of ``plain`` itself it cannot, since those of the ring have read the digit.
+    The views of the equivariance loss would turn a 6 into a 9, so it has no weight.
     """
     torch.manual_seed(seed)
     model = IFAM(
-        plain.backbone.vit, num_parts=1, num_classes=CLASSES, image_size=(SIDE, 2 * SIDE), stage2_part_dropout=0.0
+        tiny_vit(),
+        num_parts=1,
+        num_classes=CLASSES,
+        image_size=(SIDE, 2 * SIDE),
+        mask_gradient="bounded",
+        part_dropout=0.0,
+        stage2_part_dropout=0.0,
     )
-    config = TrainingConfig(
-        method="ifam",
-        model=ModelConfig(num_parts=1, stage2_part_dropout=0.0),
-        losses=LossWeights(equivariance=0.0),
-        optimizer=_rates(epochs),
-        seed=seed,
-    )
-    return _fit(model, TwoStage(config), blocks)
+    assert model.stage2 is not None
+    model.stage2.load_state_dict(plain.classifier.state_dict())
+    losses = LossWeights(equivariance=0.0)
+    config = TrainingConfig(method="ifam", losses=losses, optimizer=_rates(epochs), seed=seed)
+    return _fit(model, _FromRandomWeights(config), blocks)
+
+
+class _FromRandomWeights(TwoStage):
+    """Elsewhere the transformer of stage 1 is pretrained, and stays as it is."""
+
+    def groups(self, model: IFAM) -> list[ParameterGroup]:
+        """With the whole transformer of stage 1."""
+        groups = [group for group in super().groups(model) if group.name != "stage1_tokens"]
+        parameters = list(model.stage1.parameters())
+        return [
+            *groups,
+            ParameterGroup(name="stage1", lr=self.config.optimizer.lr_stage2, stage=1, parameters=parameters),
+        ]
 
 
 def _rates(epochs: int) -> OptimizerConfig:
@@ -185,7 +207,7 @@ def measure_blocks(model: Classifier, explainer: Explainer, blocks: Blocks, seed
     counts = torch.full((len(blocks),), round(UNMASKED * maps[0].numel()))
     found = {}
     for name, ranked in (("top", maps), ("bottom", -maps)):
-        masked = blocks.seen_through(top_tokens(ranked, counts))
-        found[name] = accuracy_anew(masked.select(slice(TRAIN)), masked.select(slice(TRAIN, None)), seed)
-    share = share_inside(maps, ~blocks.digits)[TRAIN:].mean()
-    return {**found, "difference": found["top"] - found["bottom"], "null_share": float(share)}
+        train, test = blocks.seen_through(top_tokens(ranked, counts)).split()
+        found[name] = accuracy_anew(train, test, seed)
+    shares = share_inside(maps, ~blocks.digits)[-len(test) :]
+    return {**found, "difference": found["top"] - found["bottom"], "null_share": float(shares.mean())}

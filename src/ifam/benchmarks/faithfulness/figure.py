@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = {"ifam-1": "#0072B2", "erm": "#E69F00"}
+CHANCE = "#B0B0B0"
 BARS = {
     "photo_flips": "answers that change when\nall else is of another photograph ↓",
     "iou": "IoU of the top area\nwith the true mask ↑",
@@ -90,7 +91,8 @@ def _draw_bars(axes: "Axes", groups: Mapping[tuple[str, str], Sequence[Row]], na
             mean = fmean(values)
             spread = [[mean - min(values)], [max(values) - mean]]
             hatch = "//" if method == OWN else ""
-            axes.barh(place, mean, color=COLORS[model], hatch=hatch, edgecolor="white", linewidth=0, xerr=spread)
+            color = CHANCE if method == "chance" else COLORS[model]
+            axes.barh(place, mean, color=color, hatch=hatch, edgecolor="white", linewidth=0, xerr=spread)
     axes.set_yticks(range(len(labels)), labels if labelled else [""] * len(labels), fontsize=7)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=7)

@@ -31,7 +31,7 @@ from ifam.preprocessing import Preprocessing
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
 """of the tokens, at which insertion and deletion are measured"""
-EXAMPLES = 3
+EXAMPLES = 2
 """photographs whose maps are kept for the figure"""
 
 Numbers = dict[str, float | None]

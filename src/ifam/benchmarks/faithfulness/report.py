@@ -156,11 +156,11 @@ keeps as many tokens as iFAM of the same seed does, {kept} on average.
   places. First {randomised} photographs."""
 
 _BLOCKS = """\
-Digits of scikit-learn left or right of a ring that is the same in every image, 1,200 to train and 597 to test. Top,
+Digits of scikit-learn left or right of a ring that is the same in every image, 1,198 to train and 599 to test. Top,
 bottom: test accuracy of a multilayer perceptron trained on the quarter of the tokens that a map ranks highest or
 lowest. On the null block: share of the map's absolute values there; half where a map says nothing. The explained
-classifiers are tiny transformers without pretrained weights, iFAM's stages beginning as the plain one ended; test
-accuracy: {accuracies}."""
+classifiers are tiny transformers without pretrained weights; iFAM's second stage begins as the plain one ended. Their
+test accuracy: {accuracies}."""
 
 _DEEP_LIFT = """\
 - DeepLIFT has no row: its rules, in captum, are of single activations such as ReLU. Attention multiplies functions of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ifam.benchmarks.faithfulness.blocks import TRAIN, accuracy, draw_blocks, measure_blocks, train_ifam, train_plain
+from ifam.benchmarks.faithfulness.blocks import accuracy, draw_blocks, measure_blocks, train_ifam, train_plain
 from ifam.benchmarks.faithfulness.explainers import EXPLAINERS, OWN, check_installed
 from ifam.benchmarks.faithfulness.figure import draw
 from ifam.benchmarks.faithfulness.measures import (
@@ -38,7 +38,7 @@ from ifam.training.folder import describe_data
 OURS, PLAIN = "ifam-1", "erm"
 TABLE = "birds-on-scenes"
 """the benchmark whose rows, and whose folders of runs, these two models are"""
-BLOCK_EPOCHS = 30
+BLOCK_EPOCHS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ def _measure_blocks(request: Request, chosen: _Chosen, seed: int, book: _Book, s
     epochs = request.block_epochs
     say(f"seed {seed}, block images: training a tiny transformer and a tiny iFAM")
     blocks = draw_blocks(seed)
-    train, test = blocks.select(slice(TRAIN)), blocks.select(slice(TRAIN, None))
+    train, test = blocks.split()
     plain = train_plain(train, seed, epochs)
     models: Mapping[str, Classifier] = {OURS: train_ifam(train, plain, seed, epochs), PLAIN: plain}
     for slug, model in models.items():
