@@ -171,7 +171,7 @@ def test_tiny_models_learn_their_blocks() -> None:
     assert maps_of(ours, EXPLAINERS["ifam"], blocks).shape == (256, 4, 8)
     repeated = train_plain(blocks, seed=0, epochs=20)
     assert torch.equal(plain(blocks.images[:2]).logits, repeated(blocks.images[:2]).logits)
-    assert len(draw_blocks(0)) > TRAIN
+    assert [len(half) for half in draw_blocks(0).split()] == [1198, 599]
 
 
 def request(data: Path, where: Path, **changes: Any) -> Request:

@@ -38,7 +38,7 @@ from ifam.training.folder import describe_data
 OURS, PLAIN = "ifam-1", "erm"
 TABLE = "birds-on-scenes"
 """the benchmark whose rows, and whose folders of runs, these two models are"""
-BLOCK_EPOCHS = 20
+BLOCK_EPOCHS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
