@@ -138,7 +138,7 @@ def test_the_sample_is_balanced_and_repeatable(tmp_path: Path) -> None:
 
 def test_block_images_have_the_digit_where_they_say() -> None:
     blocks = draw_blocks(0)
-    train, test = blocks.select(slice(400)), blocks.select(slice(400, 600))
+    train, test = blocks.split()
     on_digit = accuracy_anew(train.seen_through(train.digits), test.seen_through(test.digits), 0)
     off_digit = accuracy_anew(train.seen_through(~train.digits), test.seen_through(~test.digits), 0)
     assert on_digit > 0.7
@@ -152,26 +152,25 @@ def test_the_retraining_test_tells_a_right_map_from_a_wrong_one() -> None:
     oracle = {tuple(image.flatten().tolist()): mask for image, mask in zip(blocks.images, blocks.digits, strict=True)}
 
     def right(images: Tensor) -> Tensor:
-        brightness = torch.nn.functional.avg_pool2d(images[:, :1], 2)[:, 0].abs()
+        brightness = torch.nn.functional.avg_pool2d(images[:, :1], 8)[:, 0].abs()
         masks = torch.stack([oracle[tuple(image.flatten().tolist())] for image in images])
         return masks * (1 + brightness)
 
     found = measure_blocks(model, fixed(right), blocks, seed=0)
-    wrong = measure_blocks(model, fixed(lambda images: -right(images)), blocks, seed=0)
+    wrong = measure_blocks(model, fixed(lambda images: 4 - right(images)), blocks, seed=0)
     assert found["difference"] > 0.4
-    assert wrong["difference"] == pytest.approx(-found["difference"], abs=0.05)
+    assert wrong["difference"] < -0.4
     assert found["null_share"] == 0
 
 
-def test_tiny_models_learn_their_blocks() -> None:
-    blocks = draw_blocks(0).select(slice(256))
-    plain = train_plain(blocks, seed=0, epochs=20)
-    ours = train_ifam(blocks, plain, seed=0, epochs=2)
-    assert accuracy(plain, blocks) > 0.25
-    assert maps_of(ours, EXPLAINERS["ifam"], blocks).shape == (256, 4, 8)
-    repeated = train_plain(blocks, seed=0, epochs=20)
-    assert torch.equal(plain(blocks.images[:2]).logits, repeated(blocks.images[:2]).logits)
-    assert [len(half) for half in draw_blocks(0).split()] == [1198, 599]
+def test_both_models_learn_their_blocks() -> None:
+    blocks = draw_blocks(0).select(slice(128))
+    plain = train_plain(blocks, seed=0, epochs=6)
+    ours = train_ifam(blocks, seed=0, epochs=2)
+    assert accuracy(plain, blocks) > 0.3
+    assert ours(blocks.images[:2]).mask.shape == (2, 4, 8)
+    assert maps_of(ours, EXPLAINERS["ifam"], blocks).shape == (128, 4, 8)
+    assert [len(half) for half in draw_blocks(0).split()] == [600, 300]
 
 
 def request(data: Path, where: Path, **changes: Any) -> Request:

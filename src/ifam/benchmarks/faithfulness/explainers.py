@@ -34,11 +34,15 @@ class Explainer:
 
 
 def own_map(explained: Explained, images: Tensor, targets: Tensor) -> Tensor:
-    """What iFAM says itself: its mask; within it, and outside, how sure stage 1 is that a token is of a part."""
+    """What iFAM says itself: by how much each token is nearer to a part than to the background, from the least up.
+
+    The mask is where that is positive, so its tokens are the highest.
+    """
     assert isinstance(explained.model, IFAM)
     with torch.no_grad():
-        background = explained.model.discover(images).part_maps[:, -1]
-    return explained.seen + (1 - background)
+        logits = explained.model.discover(images).part_logits
+    margin = logits[:, :-1].amax(1) - logits[:, -1]
+    return margin - margin.amin((1, 2), keepdim=True)
 
 
 def chance(explained: Explained, images: Tensor, targets: Tensor) -> Tensor:
@@ -174,7 +178,8 @@ def deep_lift_gap(explained: Explained, images: Tensor, targets: Tensor) -> Tens
     with torch.no_grad():
         difference = explained(images) - explained(torch.zeros_like(images))
     difference = difference.gather(1, targets[:, None])[:, 0].double()
-    return (found.double().sum((1, 2, 3)) - difference).abs() / difference.abs()
+    gap: Tensor = (found.double().sum((1, 2, 3)) - difference).abs() / difference.abs()
+    return gap
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def draw(rows: Sequence[Row], photographs: Sequence[Any], path: Path) -> None:
     height = 3 * 0.22 * len(groups)
     figure = Figure(figsize=(max(width, 11), 1.5 * lines + height + 1.5), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.5 * lines + 0.3, height + 1.2))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.5 * lines + 0.3, height + 1.2))
+    above, below = halves
     _draw_maps(above, shown, photographs)
     names = [name for name in BARS if any(row.numbers.get(name) is not None for row in rows)]
     axes = below.subplots(-(-len(names) // 3), 3, squeeze=False).flatten()

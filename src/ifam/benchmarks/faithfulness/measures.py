@@ -90,7 +90,7 @@ def sample(table: ImageTable, count: int, seed: int) -> ImageTable:
         rounds.append((seen[group], -1 if group is None else group, place))
     if not rounds:
         raise DataError(f"{table.root}: expected a test split with images, got none")
-    return replace(test, samples=[test.samples[place] for _, _, place in sorted(rounds)[:count]])
+    return replace(test, samples=tuple(test.samples[place] for _, _, place in sorted(rounds)[:count]))
 
 
 def read_photographs(table: ImageTable, preprocessing: Preprocessing) -> tuple[Tensor, Tensor | None]:
@@ -109,7 +109,7 @@ def read_photographs(table: ImageTable, preprocessing: Preprocessing) -> tuple[T
 def areas_of(model: IFAM, images: Tensor, protocol: Protocol) -> Tensor:
     """Tokens that iFAM keeps of each image, (N,)."""
     found = []
-    for batch in images.split(protocol.batch_size):
+    for batch in torch.split(images, protocol.batch_size):
         with arithmetic(protocol.precision, images.device):
             found.append(model(batch).mask.flatten(1).sum(1))
     return torch.cat(found)
@@ -142,7 +142,7 @@ def measure_row(
             started = time.perf_counter()
             maps.append(explainer.attribute(explained, images, explained.logits.argmax(1)).float())
             seconds += time.perf_counter() - started
-            kept = top_tokens(maps[-1], photographs.areas[place])
+            kept = top_tokens(maps[-1].abs(), photographs.areas[place])
             parts.append(after_replacement(explained, images, kept, protocol))
             curved = max(0, protocol.curve_images - place.start)
             parts.append(areas_under_curves(explained, images[:curved], maps[-1][:curved]))
@@ -189,11 +189,14 @@ def areas_under_curves(explained: Explained, images: Tensor, maps: Tensor) -> di
 
 
 def against_masks(maps: Tensor, photographs: Photographs) -> Numbers:
-    """Pointing game, and IoU of the top area with the true mask (mean over images)."""
+    """Pointing game, and IoU of the top area with the true mask (mean over images).
+
+    Of signed maps without sign, as in `after_replacement`: what speaks against the answer is of interest as well.
+    """
     if photographs.masks is None:
         return {"pointing": None, "iou": None}
-    both, either = mask_intersection_union(top_tokens(maps, photographs.areas), photographs.masks)
-    hits = pointing_hits(maps, photographs.masks)
+    both, either = mask_intersection_union(top_tokens(maps.abs(), photographs.areas), photographs.masks)
+    hits = pointing_hits(maps.abs(), photographs.masks)
     return {"pointing": float(hits.double().mean()), "iou": mean_image_iou(both, either)}
 
 
@@ -203,7 +206,7 @@ def agreement_when_randomised(
     """Mean rank correlation of the maps with those of a model that knows nothing, for the same classes.
 
     The sanity check of Adebayo et al. (2018), all layers at once: a map that stays as it was does not explain the
-    model.
+    model. The tokens compared are those that the model reads, which are held: iFAM's mask alone would make maps alike.
     """
     other = randomised(subjects[0].model, protocol.seed)
     found = []
@@ -211,10 +214,14 @@ def agreement_when_randomised(
         if place.start < protocol.randomised_images:
             images = photographs.images[place]
             with arithmetic(protocol.precision, images.device):
-                targets = explained.logits.argmax(1)
-                found.append(explainer.attribute(Explained(other, images), images, targets).float())
-    anew = torch.cat(found)[: protocol.randomised_images]
-    return float(rank_correlation(maps[: len(anew)], anew).mean())
+                ignorant = Explained(other, images)
+                ignorant.seen = explained.seen
+                anew = explainer.attribute(ignorant, images, explained.logits.argmax(1)).float()
+            found += [
+                rank_correlation(before[seen][None], after[seen][None])
+                for before, after, seen in zip(maps[place], anew, explained.seen, strict=True)
+            ]
+    return float(torch.cat(found)[: protocol.randomised_images].mean())
 
 
 def deep_lift_note(subjects: Sequence[Explained], photographs: Photographs) -> float:

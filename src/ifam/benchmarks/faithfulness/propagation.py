@@ -89,7 +89,7 @@ def packed_rollout(explained: Explained, images: Tensor) -> Tensor:
                 stack.callback(norm.register_forward_hook(_keep_in(kept)).remove)
         explained(images)
     lengths = explained.lengths
-    layers = [[t[0].split(lengths, dim=1) for t in pair] for pair in zip(queries, keys, strict=True)]
+    layers = [[torch.split(t[0], lengths, dim=1) for t in pair] for pair in zip(queries, keys, strict=True)]
     rows = []
     for image in range(len(images)):
         pairs = [(query[image], key[image]) for query, key in layers]  # (H, N, d)

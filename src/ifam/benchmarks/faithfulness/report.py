@@ -152,15 +152,15 @@ keeps as many tokens as iFAM of the same seed does, {kept} on average.
 - Insertion, deletion: area under the probability of the answer while tokens come or go in the order of the map, at
   {shares} of them. They are left out, not replaced; iFAM's mask is held. First {curves} photographs.
 - Pointing, IoU: against the true masks; IoU is the mean over images.
-- Randomised: rank correlation with the map of the same model after the values of every weight tensor have changed
-  places. First {randomised} photographs."""
+- Areas are by absolute value where maps have signs; insertion and deletion go by the signed one.
+- Randomised: rank correlation, over the tokens that the model reads, with the map of the same model after the values of
+  every weight tensor have changed places. First {randomised} photographs."""
 
 _BLOCKS = """\
-Digits of scikit-learn left or right of a ring that is the same in every image, 1,198 to train and 599 to test. Top,
-bottom: test accuracy of a multilayer perceptron trained on the quarter of the tokens that a map ranks highest or
-lowest. On the null block: share of the map's absolute values there; half where a map says nothing. The explained
-classifiers are tiny transformers without pretrained weights; iFAM's second stage begins as the plain one ended. Their
-test accuracy: {accuracies}."""
+Digits of scikit-learn left or right of a ring that is the same in every image, 600 to train and 300 to test, from the
+embedded backbone `ifam-nano`. Top, bottom: test accuracy of a multilayer perceptron trained on the quarter of the
+tokens that a map ranks highest or lowest, by absolute value. On the null block: share of the map's absolute values
+there; half where a map says nothing. Test accuracy of the classifiers that are explained: {accuracies}."""
 
 _DEEP_LIFT = """\
 - DeepLIFT has no row: its rules, in captum, are of single activations such as ReLU. Attention multiplies functions of
