@@ -1,7 +1,7 @@
 """Retraining on block images: a digit that matters beside a block that does not. Shapes: N images, h×w token grid.
 
 After "Do Input Gradients Highlight Discriminative Features?" (Shah, Jain and Netrapalli, NeurIPS 2021; DiffROAR and
-BlockMNIST), with the digits of scikit-learn and the embedded backbone: small enough for a CPU, without a download. A
+BlockMNIST), with the digits of scikit-learn: small enough for a CPU, and no pretrained weights. A
 map is right if a classifier that is trained anew on the tokens that it ranks highest does better than on those that it
 ranks lowest, and if nothing of it lies on the block that is the same in every image.
 """
@@ -12,24 +12,22 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ifam.benchmarks.faithfulness.explained import Explained, pixels_of
 from ifam.benchmarks.faithfulness.explainers import Explainer
-from ifam.config import LossWeights, MethodName, OptimizerConfig, TrainingConfig
+from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.losses.objective import total_loss
 from ifam.metrics.faithfulness import share_inside, top_tokens
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
-from ifam.training.methods import PlainFineTuning, TwoStage
+from ifam.training.methods import ParameterGroup, PlainFineTuning, TwoStage
 from ifam.training.optim import freeze_rest, make_optimizer
 
-BACKBONE, PATCH, CLASSES = "ifam-nano", 8, 10
-SIDE, SCALE = 8, 4
-"""pixels of a digit, and of the image for each of them: four tokens a side"""
-IMAGES = 900
+SIDE, PATCH, CLASSES = 8, 2, 10
 UNMASKED = 0.25
 """share of the tokens that is left to the classifier trained anew"""
 BATCH = 64
@@ -39,17 +37,12 @@ Model = TypeVar("Model", bound=Classifier)
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """Images (N, 3, 32, 64) of which one half is a digit, from −1 to 1."""
+    """Images (N, 3, 8, 16) of which one half is a digit, from −1 to 1."""
 
     images: Tensor
     labels: Tensor
     digits: Tensor
     """(N, h, w) bool: the tokens of the half with the digit"""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.images.shape[2], self.images.shape[3]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,7 +58,7 @@ class Blocks:
 
     def pixels(self) -> Any:
         """As rows of an array."""
-        return self.images[:, 0, ::SCALE, ::SCALE].flatten(1).numpy()
+        return self.images[:, 0].flatten(1).numpy()
 
     def seen_through(self, masks: Tensor) -> "Blocks":
         """Only the tokens in ``masks`` (N, h, w) bool; the rest is mean grey."""
@@ -74,12 +67,12 @@ class Blocks:
 
 
 def draw_blocks(seed: int) -> Blocks:
-    """Digits drawn with this seed, each left or right of a square ring, which says nothing."""
+    """The 1,797 digits in an order of this seed, each left or right of a square ring, which says nothing."""
     from sklearn.datasets import load_digits
 
     found: Any = load_digits()
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(found.target), generator=generator)[:IMAGES]
+    order = torch.randperm(len(found.target), generator=generator)
     digits = torch.tensor(found.images, dtype=torch.float32)[order] / 8 - 1
     ring = torch.full((SIDE, SIDE), -1.0)
     ring[1:-1, 1:-1] = 1.0
@@ -87,10 +80,10 @@ def draw_blocks(seed: int) -> Blocks:
     rings = ring.expand_as(digits)
     left = torch.rand(len(digits), generator=generator) < 0.5
     halves = torch.where(left[:, None, None, None], _beside(digits, rings), _beside(rings, digits))
-    tokens = SIDE * SCALE // PATCH
+    tokens = SIDE // PATCH
     inside = (torch.arange(2 * tokens) < tokens).expand(len(digits), tokens, -1)
     return Blocks(
-        images=halves.repeat_interleave(SCALE, 2).repeat_interleave(SCALE, 3).expand(-1, 3, -1, -1).contiguous(),
+        images=halves.expand(-1, 3, -1, -1).contiguous(),
         labels=torch.tensor(found.target)[order],
         digits=torch.where(left[:, None, None], inside, ~inside),
     )
@@ -101,38 +94,62 @@ def _beside(left: Tensor, right: Tensor) -> Tensor:
     return both.view(-1, 1, SIDE, 2 * SIDE)
 
 
+def tiny_vit() -> VisionTransformer:
+    """Of random weights, for these images."""
+    return VisionTransformer(
+        img_size=(SIDE, 2 * SIDE), patch_size=PATCH, embed_dim=48, depth=2, num_heads=3, num_classes=0
+    )
+
+
 def train_plain(blocks: Blocks, seed: int, epochs: int) -> PlainClassifier:
-    """Plain fine-tuning."""
+    """A tiny transformer from random weights."""
     torch.manual_seed(seed)
-    model = PlainClassifier(BACKBONE, num_classes=CLASSES, image_size=blocks.size)
-    return _fit(model, PlainFineTuning(_configuration("erm", seed, epochs)), blocks)
+    model = PlainClassifier(tiny_vit(), num_classes=CLASSES, image_size=(SIDE, 2 * SIDE))
+    config = TrainingConfig(method="erm", optimizer=_rates(epochs), seed=seed)
+    return _fit(model, PlainFineTuning(config), blocks)
 
 
-def train_ifam(blocks: Blocks, seed: int, epochs: int) -> IFAM:
-    """One part, as the default recipe has it: half of the epochs for stage 1, the others for stage 2 in its masks."""
+def train_ifam(blocks: Blocks, plain: PlainClassifier, seed: int, epochs: int) -> IFAM:
+    """iFAM with one part: stage 1 from random weights, stage 2 from where ``plain`` ended.
+
+    Both stages are trained together, the mask by its gradient as well: there are no pretrained tokens here in which an
+    object could be found. In the last tokens of ``plain`` itself it cannot: those of the ring have read the digit. The
+    longer they are trained so, the more stage 1 writes the answer into the shape of the mask; hence fewer epochs. The
+    views of the equivariance loss would turn a 6 into a 9, so it has no weight.
+    """
     torch.manual_seed(seed)
-    model = IFAM(BACKBONE, num_parts=1, num_classes=CLASSES, image_size=blocks.size, stage2_part_dropout=0.0)
-    return _fit(model, TwoStage(_configuration("ifam", seed, epochs)), blocks)
+    model = IFAM(
+        tiny_vit(),
+        num_parts=1,
+        num_classes=CLASSES,
+        image_size=(SIDE, 2 * SIDE),
+        mask_gradient="bounded",
+        part_dropout=0.0,
+        stage2_part_dropout=0.0,
+    )
+    assert model.stage2 is not None
+    model.stage2.load_state_dict(plain.classifier.state_dict())
+    losses = LossWeights(equivariance=0.0)
+    config = TrainingConfig(method="ifam", losses=losses, optimizer=_rates(max(1, 2 * epochs // 5)), seed=seed)
+    return _fit(model, _FromRandomWeights(config), blocks)
 
 
-def _configuration(method: MethodName, seed: int, epochs: int) -> TrainingConfig:
-    """The views of the equivariance loss would turn a 6 into a 9, so it has no weight."""
-    stage1_epochs = epochs // 2 if method == "ifam" else 0
-    return TrainingConfig(
-        method=method,
-        losses=LossWeights(equivariance=0.0),
-        optimizer=OptimizerConfig(
-            epochs=epochs,
-            batch_size=BATCH,
-            lr_stage2=1e-4,
-            lr_heads=5e-3,
-            lr_prototypes=5e-3,
-            lr_tokens=0.0,
-            cosine="step",
-            stage1_epochs=stage1_epochs,
-            freeze_stage1=stage1_epochs > 0,
-        ),
-        seed=seed,
+class _FromRandomWeights(TwoStage):
+    """Elsewhere the transformer of stage 1 is pretrained, and stays as it is."""
+
+    def groups(self, model: IFAM) -> list[ParameterGroup]:
+        """With the whole transformer of stage 1."""
+        groups = [group for group in super().groups(model) if group.name != "stage1_tokens"]
+        parameters = list(model.stage1.parameters())
+        return [
+            *groups,
+            ParameterGroup(name="stage1", lr=self.config.optimizer.lr_stage2, stage=1, parameters=parameters),
+        ]
+
+
+def _rates(epochs: int) -> OptimizerConfig:
+    return OptimizerConfig(
+        epochs=epochs, batch_size=BATCH, lr_stage2=1e-3, lr_heads=5e-3, lr_prototypes=5e-3, lr_tokens=0.0, cosine="step"
     )
 
 
@@ -161,6 +178,13 @@ def accuracy(model: Classifier, blocks: Blocks) -> float:
     """Share of right answers."""
     logits: Tensor = model(blocks.images).logits
     return float((logits.argmax(1) == blocks.labels).double().mean())
+
+
+@torch.no_grad()
+def mask_on_digit(model: Classifier, blocks: Blocks) -> float:
+    """Share of the tokens in the masks of iFAM that lie on the half with the digit."""
+    seen = Explained(model, blocks.images).seen
+    return int((seen & blocks.digits).sum()) / max(1, int(seen.sum()))
 
 
 def maps_of(model: Classifier, explainer: Explainer, blocks: Blocks) -> Tensor:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ifam.benchmarks.faithfulness.blocks import accuracy, draw_blocks, measure_blocks, train_ifam, train_plain
+from ifam.benchmarks.faithfulness.blocks import (
+    accuracy,
+    draw_blocks,
+    mask_on_digit,
+    measure_blocks,
+    train_ifam,
+    train_plain,
+)
 from ifam.benchmarks.faithfulness.explainers import EXPLAINERS, OWN, check_installed
 from ifam.benchmarks.faithfulness.figure import draw
 from ifam.benchmarks.faithfulness.measures import (
@@ -38,7 +45,7 @@ from ifam.training.folder import describe_data
 OURS, PLAIN = "ifam-1", "erm"
 TABLE = "birds-on-scenes"
 """the benchmark whose rows, and whose folders of runs, these two models are"""
-BLOCK_EPOCHS = 8
+BLOCK_EPOCHS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +195,11 @@ def _measure_blocks(request: Request, chosen: _Chosen, seed: int, book: _Book, s
     say(f"seed {seed}, block images: training the plain transformer and iFAM")
     blocks = draw_blocks(seed)
     train, test = blocks.split()
-    models: Mapping[str, Classifier] = {OURS: train_ifam(train, seed, epochs), PLAIN: train_plain(train, seed, epochs)}
+    plain = train_plain(train, seed, epochs)
+    models: Mapping[str, Classifier] = {OURS: train_ifam(train, plain, seed, epochs), PLAIN: plain}
     for slug, model in models.items():
         book.note("block_accuracy", f"{slug}-{seed}", accuracy(model, test))
+    book.note("block_mask_on_digit", str(seed), mask_on_digit(models[OURS], test))
     for row in missing:
         say(f"seed {seed}, block images, {MODELS[row.model]}: {EXPLAINERS[row.method].title}")
         found = measure_blocks(models[row.model], EXPLAINERS[row.method], blocks, seed)
