@@ -8,7 +8,7 @@ ranks lowest, and if nothing of it lies on the block that is the same in every i
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +31,7 @@ SIDE, PATCH, CLASSES = 8, 2, 10
 UNMASKED = 0.25
 """share of the tokens that is left to the classifier trained anew"""
 BATCH = 64
+RATE, STAGE2_RATE = 1e-3, 3e-4
 
 Model = TypeVar("Model", bound=Classifier)
 
@@ -110,12 +111,11 @@ def train_plain(blocks: Blocks, seed: int, epochs: int) -> PlainClassifier:
 
 
 def train_ifam(blocks: Blocks, plain: PlainClassifier, seed: int, epochs: int) -> IFAM:
-    """iFAM with one part: stage 1 from random weights, stage 2 from where ``plain`` ended.
+    """iFAM with one part: stage 1 of one block from random weights, stage 2 from where ``plain`` ended.
 
-    Both stages are trained together, the mask by its gradient as well: there are no pretrained tokens here in which an
-    object could be found. In the last tokens of ``plain`` itself it cannot: those of the ring have read the digit. The
-    longer they are trained so, the more stage 1 writes the answer into the shape of the mask; hence fewer epochs. The
-    views of the equivariance loss would turn a 6 into a 9, so it has no weight.
+    There are no pretrained tokens here in which an object could be found; and in those of ``plain`` it cannot, since
+    after two blocks the tokens of the ring have read the digit. So stage 1 is trained as well, the mask by its
+    gradient. The views of the equivariance loss would turn a 6 into a 9, so it has no weight.
     """
     torch.manual_seed(seed)
     model = IFAM(
@@ -128,28 +128,25 @@ def train_ifam(blocks: Blocks, plain: PlainClassifier, seed: int, epochs: int) -
         stage2_part_dropout=0.0,
     )
     assert model.stage2 is not None
+    model.stage1.vit.blocks = model.stage1.vit.blocks[:1]
     model.stage2.load_state_dict(plain.classifier.state_dict())
     losses = LossWeights(equivariance=0.0)
-    config = TrainingConfig(method="ifam", losses=losses, optimizer=_rates(max(1, 2 * epochs // 5)), seed=seed)
-    return _fit(model, _FromRandomWeights(config), blocks)
+    rates = replace(_rates(max(1, epochs // 3)), lr_stage2=STAGE2_RATE)
+    return _fit(model, _WithStage1(TrainingConfig(method="ifam", losses=losses, optimizer=rates, seed=seed)), blocks)
 
 
-class _FromRandomWeights(TwoStage):
+class _WithStage1(TwoStage):
     """Elsewhere the transformer of stage 1 is pretrained, and stays as it is."""
 
     def groups(self, model: IFAM) -> list[ParameterGroup]:
         """With the whole transformer of stage 1."""
         groups = [group for group in super().groups(model) if group.name != "stage1_tokens"]
-        parameters = list(model.stage1.parameters())
-        return [
-            *groups,
-            ParameterGroup(name="stage1", lr=self.config.optimizer.lr_stage2, stage=1, parameters=parameters),
-        ]
+        return [*groups, ParameterGroup(name="stage1", lr=RATE, stage=1, parameters=list(model.stage1.parameters()))]
 
 
 def _rates(epochs: int) -> OptimizerConfig:
     return OptimizerConfig(
-        epochs=epochs, batch_size=BATCH, lr_stage2=1e-3, lr_heads=5e-3, lr_prototypes=5e-3, lr_tokens=0.0, cosine="step"
+        epochs=epochs, batch_size=BATCH, lr_stage2=RATE, lr_heads=5e-3, lr_prototypes=5e-3, lr_tokens=0.0, cosine="step"
     )
 
 
