@@ -42,9 +42,9 @@ FLAGS = {
     "intervene": "--batch-size --device --figure --json --precision --select-by --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
     "--workers",
-    "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --json --markdown --methods "
-    "--precision --recipe --reference --rounds --runs --seeds --set --workers",
     "app": "--device --host --port",
+    "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown "
+    "--methods --precision --recipe --reference --rounds --runs --seeds --set --workers",
     "verify": "--batch-size --device --json --precision --seed --workers",
     "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
     "export": "--data --format --int8 --out",

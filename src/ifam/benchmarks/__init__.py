@@ -6,3 +6,5 @@ NAMES = (
 """of `ifam.benchmarks.suite.BENCHMARKS`, without its imports"""
 SPEED = "speed"
 """the benchmark of `ifam.benchmarks.speed`, which trains nothing"""
+FAITHFULNESS = "faithfulness"
+"""the benchmark of `ifam.benchmarks.faithfulness`"""

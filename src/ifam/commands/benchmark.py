@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ifam import benchmarks
 from ifam.commands.arguments import add_command
@@ -11,6 +11,9 @@ from ifam.config import Precision
 from ifam.device import pick_device
 from ifam.errors import UsageError
 from ifam.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from ifam.benchmarks.run import Options
 
 
 def add(subparsers: Any) -> None:
@@ -22,7 +25,7 @@ def add(subparsers: Any) -> None:
         "a table over methods and seeds, the paper's numbers beside ours",
         "ifam benchmark waterbirds --data waterbird_complete95_forest2water2 --runs runs",
     )
-    names = (*benchmarks.NAMES, benchmarks.SPEED)
+    names = (*benchmarks.NAMES, benchmarks.SPEED, benchmarks.FAITHFULNESS)
     command.add_argument("name", metavar="NAME", choices=names, help=", ".join(names))
     command.add_argument("--data", type=Path, metavar="DIR", help="the data set (scenes draws its own)")
     command.add_argument("--imagenet9", type=Path, metavar="DIR", help="of in9: the folder of the variants")
@@ -36,10 +39,11 @@ def add(subparsers: Any) -> None:
         nargs="+",
         default=[],
         metavar="ROW",
-        help="rows of the table, or cases of speed (default: all)",
+        help="rows of the table, cases of speed, or models and maps of faithfulness (default: all)",
     )
     command.add_argument("--reference", type=Path, metavar="DIR", help="of speed: a checkout of the authors' code")
     command.add_argument("--rounds", type=int, default=7, metavar="N", help="of speed: default 7")
+    command.add_argument("--images", type=int, default=200, metavar="N", help="of faithfulness: default 200")
     command.add_argument("--json", type=Path, metavar="FILE", help="default NAME.json in the folder of the runs")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="default NAME.md in the folder of the runs")
     command.add_argument("--recipe", choices=list(RECIPES), help="to start from (default: the benchmark's)")
@@ -57,31 +61,65 @@ def run(options: Namespace) -> None:
     if options.name == benchmarks.SPEED:
         _benchmark_speed(options)
         return
-    from ifam.benchmarks.run import Options, run_benchmark
-
-    given = {name: getattr(options, flag, None) for name, flag in FLAGS.items() if flag != "epochs"}
     runs = options.runs or Path(f"benchmark-{options.name}")
     json_path = options.json or runs / f"{options.name}.json"
     markdown = options.markdown or runs / f"{options.name}.md"
+    if options.name == benchmarks.FAITHFULNESS:
+        written = _benchmark_faithfulness(options, runs, json_path, markdown)
+    else:
+        written = _benchmark_methods(options, runs, json_path, markdown)
+    print(markdown.read_text(encoding="utf-8"))
+    print(", ".join(map(str, written)))
+
+
+def _benchmark_methods(options: Namespace, runs: Path, json_path: Path, markdown: Path) -> list[Path]:
+    from ifam.benchmarks.run import run_benchmark
+
     run_benchmark(
         options.name,
         options.data,
-        Options(
-            runs=runs,
-            seeds=list(dict.fromkeys(options.seeds)),
-            methods=options.methods,
-            recipe=options.recipe,
-            epochs=options.epochs,
-            changes={name: value for name, value in given.items() if value is not None} | settings(options.set),
-            imagenet9=options.imagenet9,
-            class_map=options.class_map,
-        ),
+        _runs_as_asked(options, runs),
         json_path=json_path,
         markdown_path=markdown,
         command=_as_typed(options),
     )
-    print(markdown.read_text(encoding="utf-8"))
-    print(f"{json_path}, {markdown}")
+    return [json_path, markdown]
+
+
+def _benchmark_faithfulness(options: Namespace, runs: Path, json_path: Path, markdown: Path) -> list[Path]:
+    from ifam.benchmarks.faithfulness.measures import Protocol
+    from ifam.benchmarks.faithfulness.run import Request, run_faithfulness
+
+    if options.images < 2:
+        raise UsageError(f"images: expected 2 or more, since each lends another its background, got {options.images}")
+    if options.data is None:
+        raise UsageError("data: expected --data DIR for this benchmark, got none")
+    request = Request(
+        data=options.data,
+        options=_runs_as_asked(options, runs),
+        protocol=Protocol(images=options.images, precision=options.precision or "auto"),
+        json_path=json_path,
+        markdown_path=markdown,
+        command=f"{_as_typed(options)} --images {options.images}",
+        device=pick_device(options.device or "auto"),
+    )
+    return run_faithfulness(request)
+
+
+def _runs_as_asked(options: Namespace, runs: Path) -> "Options":
+    from ifam.benchmarks.run import Options
+
+    given = {name: getattr(options, flag, None) for name, flag in FLAGS.items() if flag != "epochs"}
+    return Options(
+        runs=runs,
+        seeds=list(dict.fromkeys(options.seeds)),
+        methods=options.methods,
+        recipe=options.recipe,
+        epochs=options.epochs,
+        changes={name: value for name, value in given.items() if value is not None} | settings(options.set),
+        imagenet9=options.imagenet9,
+        class_map=options.class_map,
+    )
 
 
 def _benchmark_speed(options: Namespace) -> None:
