@@ -39,7 +39,7 @@ NOT_RUN = {
     "ifam benchmark siim_acr --data siim --runs runs": PUBLISHED,
     "ifam benchmark in9 --data imagenet --imagenet9 bg_challenge --class-map in_to_in9.json --runs runs": PUBLISHED,
     "ifam benchmark speed --json speed.json": "times a ViT-B for minutes",
-    "ifam benchmark faithfulness --data photographs --runs runs": "an hour of explainers; tests/benchmarks has small ones",
+    "ifam benchmark faithfulness --data photographs --runs runs": "an hour of explainers; it has tests of its own",
     "ifam app run photographs/": "serves until it is stopped; tests/app has a browser look at it",
 }
 """lines that are parsed and not run, and why"""
