@@ -23,7 +23,11 @@ CHROMIUM = next(
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
+    # gradio counts its events with an option of pandas that goes
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+]
 
 
 @pytest.fixture
@@ -116,6 +120,7 @@ def test_the_page_does_what_python_does(page: Any, model: IFAM, photograph: Path
     assert shows(page, whole.without(parts=[0, 1, 2]), names)
     after(page, lambda: page.locator(".examples button").first.click())
     assert page.locator("#parts input:checked").count() == 3
+    assert photograph.name not in page.inner_text("body")
 
     assert all(image.get_attribute("alt") for image in page.locator("img").all())
     assert page.said == []

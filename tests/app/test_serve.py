@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from PIL import Image
 from ifam.app import serve
 from ifam.app.serve import require_free_port, require_gradio
 from ifam.cli import main
+from ifam.data.table import ImageTable
 from ifam.model.two_stage import IFAM
 from ifam.storage import save
 
 httpx = pytest.importorskip("httpx")
 API = "/gradio_api"
+# gradio counts its events with an option of pandas that goes
+pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
 
 
 @pytest.fixture
@@ -111,7 +115,7 @@ def test_no_file_of_this_machine_is_served(client: Any, path: str) -> None:
 
 
 def test_files_that_were_not_uploaded_are_neither_read_nor_deleted(client: Any, photograph: Path) -> None:
-    assert error_of(ask(client, str(photograph)))
+    assert ask(client, str(photograph))["success"] is False
     assert photograph.is_file()
     assert client.get(f"{API}/file={photograph}").status_code == 403
     assert client.get(f"{API}/file={Path(serve.__file__)}").status_code == 403
@@ -190,6 +194,30 @@ def test_other_hosts_are_warned_of(
     assert said.out == f"http://{host}:{port} (stop with Ctrl-C)\n"
     assert said.err.startswith("warning: on 0.0.0.0") == warned
     assert said.err.count("\n") == warned
+
+
+def test_long_work_ends_with_the_page(
+    model: IFAM, table: ImageTable, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(*arguments: Any, progress: Any, **options: Any) -> None:
+        begun.set()
+        try:
+            while True:
+                progress(1, 2)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("ifam.app.run_tab.part_gallery", endless)
+    with serve.serving(model, tmp_path, table, host="127.0.0.1", port=port) as address:
+        with httpx.Client(base_url=address) as client:
+            dependencies = client.get("/config").json()["dependencies"]
+            body = {"data": [], "fn_index": dependencies[-1]["id"], "session_hash": "a"}
+            assert client.post(f"{API}/queue/join", json=body).status_code == 200
+        assert begun.wait(10)
+    assert ended.is_set()
 
 
 def test_ctrl_c_stops_quietly(tmp_path: Path, port: int, make_vit: Any) -> None:

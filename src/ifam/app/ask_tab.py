@@ -103,7 +103,7 @@ class AskTab:
         controls, added = [self.parts, self.threshold], [self.shapley, self.compute]
         for event in (
             self.upload.upload(self.on_upload, self.upload, [*shown, *controls, *added], **quiet),
-            self.examples.pick(self.on_example, None, [*shown, *controls, *added], **quiet),
+            self.examples.pick(self.on_example, None, [*shown, *controls, *added, self.upload], **quiet),
         ):
             event.success(self.after_answer, self.question, added, **quiet)
         # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes all count
@@ -126,11 +126,11 @@ class AskTab:
 
     @one_line
     def on_example(self, event: gr.EventData) -> list[Any]:
-        """An example was chosen."""
+        """An example was chosen; the name of a file that was dropped before goes."""
         index = int(event.index)
         if index not in range(len(self.samples)):
             raise UsageError(f"example: expected 0 to {len(self.samples) - 1}, got {index}")
-        return self._first(ask_file(self.model, self.samples[index].path))
+        return [*self._first(ask_file(self.model, self.samples[index].path)), None]
 
     @one_line
     def on_parts(self, asked: Question | None, chosen: list[int]) -> list[Any]:

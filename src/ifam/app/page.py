@@ -1,5 +1,6 @@
 """The page as a whole: two tabs, fonts of the system, nothing from elsewhere."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,19 @@ STYLE = Path(__file__).with_name("page.css")
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 
 
-def build_page(model: IFAM, folder: Path, table: ImageTable | None, device: str = "cpu") -> Any:
-    """A ``gradio.Blocks`` of a model in eval mode on its device; ``table`` has the classes of the model."""
+def build_page(
+    model: IFAM, folder: Path, table: ImageTable | None, *, device: str, working: AbstractContextManager[Any]
+) -> Any:
+    """A ``gradio.Blocks`` of a model in eval mode on its device; ``table`` has the classes of the model.
+
+    ``working`` is held by work that takes long.
+    """
     cleaning = (SESSION_SECONDS, SESSION_SECONDS)
     with gr.Blocks(title=f"ifam: {folder.name}", analytics_enabled=False, delete_cache=cleaning) as page:
         with gr.Tab("Ask"):
             AskTab(model, table)
         with gr.Tab("Run"):
-            RunTab(model, folder, table, device)
+            RunTab(model, folder, table, device=device, page=page, working=working)
     return page
 
 

@@ -1,5 +1,7 @@
 """The tab "Run": what the run remembers, and its groups and parts on the test split."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from ifam.app import view
 from ifam.app.ask_tab import html, one_line
 from ifam.app.run_folder import run_summary
 from ifam.data.table import ImageTable
+from ifam.errors import UsageError
 from ifam.evaluate import evaluate
 from ifam.explanations.part_gallery import part_gallery
 from ifam.model.two_stage import IFAM
@@ -17,10 +20,22 @@ NO_DATA = "Start the page with DATA (ifam app RUN DATA) to see accuracy by group
 
 
 class RunTab:
-    """Its buttons and what they compute; made inside a block of gradio."""
+    """Its buttons and what they compute; made inside the block ``page`` of gradio.
 
-    def __init__(self, model: IFAM, folder: Path, table: ImageTable | None, device: str) -> None:
-        self.model, self.device = model, device
+    ``working`` is held while the test split is looked through, which ends soon after the page is closed.
+    """
+
+    def __init__(
+        self,
+        model: IFAM,
+        folder: Path,
+        table: ImageTable | None,
+        *,
+        device: str,
+        page: Any,
+        working: AbstractContextManager[Any],
+    ) -> None:
+        self.model, self.device, self.page, self.working = model, device, page, working
         html(view.run_html(run_summary(model, folder)))
         if table is None:
             html(view.note_html(NO_DATA))
@@ -34,16 +49,23 @@ class RunTab:
     @one_line
     def on_groups(self, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008  gradio finds it by its default
         """Accuracy by group."""
-        show = _reporting(progress, "scoring groups")
-        result = evaluate(self.model, self.table, device=self.device, progress=show)
+        show = self._reporting(progress, "scoring groups")
+        with self.working:
+            result = evaluate(self.model, self.table, device=self.device, progress=show)
         return view.groups_html(result, self.model.training_group_sizes)
 
     @one_line
     def on_gallery(self, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         """The images with most of each part."""
-        show = _reporting(progress, "looking at parts")
-        return view.gallery_html(part_gallery(self.model, self.table, split="test", device=self.device, progress=show))
+        show = self._reporting(progress, "looking at parts")
+        with self.working:
+            gallery = part_gallery(self.model, self.table, split="test", device=self.device, progress=show)
+        return view.gallery_html(gallery)
 
+    def _reporting(self, progress: Any, what: str) -> Callable[[int, int], None]:
+        def show(done: int, total: int) -> None:
+            if not self.page.is_running:
+                raise UsageError("stopped: the page is closed")
+            progress((done, total), desc=what, unit="images")
 
-def _reporting(progress: Any, what: str) -> Any:
-    return lambda done, total: progress((done, total), desc=what, unit="images")
+        return show

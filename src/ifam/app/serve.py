@@ -49,7 +49,8 @@ def serving(
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False"}
         from ifam.app.page import build_page, look
 
-        page = build_page(model, folder, table, device)
+        working = threading.Lock()
+        page = build_page(model, folder, table, device=device, working=working)
         page.queue(max_size=SESSIONS)
         try:
             page.launch(server_name=host, server_port=port, **_closed(host), **look(model.num_parts))
@@ -59,6 +60,8 @@ def serving(
             yield f"http://{host}:{port}"
         finally:
             page.close(verbose=False)
+            with working:  # a thread of torch that is killed on its way would say so
+                pass
 
 
 def wait() -> None:
