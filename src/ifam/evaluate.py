@@ -21,7 +21,7 @@ from ifam.metrics.parts import KeypointRegression, keypoint_error
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
-from ifam.output import Output, Prediction
+from ifam.output import Prediction
 from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
 
 Progress = Callable[[int, int], None]
@@ -130,7 +130,7 @@ def evaluate(
         and split != "train"
         and _shows_keypoints(table, "train")
     ):
-        keypoints = _keypoint_numbers(run("train", predict=find_parts), records)
+        keypoints = _keypoint_numbers(run("train"), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
         split=split,
@@ -189,16 +189,6 @@ def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Pred
     return prediction
 
 
-def find_parts(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:
-    """The same for where the parts are and nothing else: its logits are those of stage 1, and stage 2 does not run."""
-    assert isinstance(model, IFAM)
-    discovery = model.discover(batch.images)
-    selection = model.select(discovery, **interventions)
-    found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
-    kept = selection.mask.flatten(1).float().mean(1)
-    return Output(**found, logits=discovery.stage1_logits, parts=selection.parts, mask=selection.mask, kept=kept)
-
-
 @torch.inference_mode()
 def collect(
     model: Classifier,
@@ -209,13 +199,12 @@ def collect(
     unreadable: list[str],
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
-    predict: Callable[..., Prediction] = predict_batch,
     observe: Observe | None = None,
     **recording: Any,
 ) -> Accumulator:
     """The records of every image of a loader, each once; ``recording``: further arguments of `record`.
 
-    ``predict``: `predict_batch` or `find_parts`. ``observe`` is called in the precision of the model's call.
+    ``observe`` is called in the precision of the model's call.
     """
     device = next(model.parameters()).device
     records = Accumulator()
@@ -226,7 +215,7 @@ def collect(
         if len(batch):
             batch = batch.to(device)
             with arithmetic(precision, device):
-                output = predict(model, batch, **interventions)
+                output = predict_batch(model, batch, **interventions)
             values = record(output, batch, **recording)
             records.update(**values)
             if observe is not None:
