@@ -77,8 +77,8 @@ def evaluate(
     ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
     image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
-    well, on which the regression from part centroids is fitted; without it that is not read. ``observe`` sees every
-    batch of the split that is scored: who wants to know more than the score need not read it again.
+    well, on which the regression from part centroids is fitted: another pass, left out without ``with_keypoint_error``.
+    ``observe`` sees every batch of the split that is scored: who wants to know more need not read it again.
 
     Raises:
         UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.
@@ -123,13 +123,8 @@ def evaluate(
     records = run(split, class_map=lookup, temperature=temperature, observe=observe)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
-    if (
-        with_keypoint_error
-        and "centroid" in records
-        and "keypoint" in records
-        and split != "train"
-        and _shows_keypoints(table, "train")
-    ):
+    fitted = with_keypoint_error and split != "train" and _shows_keypoints(table, "train")
+    if fitted and "centroid" in records and "keypoint" in records:
         keypoints = _keypoint_numbers(run("train"), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
