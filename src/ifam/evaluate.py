@@ -21,7 +21,7 @@ from ifam.metrics.parts import KeypointRegression, keypoint_error
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
-from ifam.output import Output, Prediction
+from ifam.output import Prediction
 from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
 
 Progress = Callable[[int, int], None]
@@ -77,8 +77,8 @@ def evaluate(
     ``class_map``: scores a model of the 1000 ImageNet classes on data of ImageNet-9, see `ifam.data.imagenet9`: an
     image counts as right where the best of all classes belongs to the right group. ``temperature_split``: fits a
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
-    well, on which the regression from part centroids is fitted; without it that is not read. ``observe`` sees every
-    batch of the split that is scored: who wants to know more than the score need not read it again.
+    well, on which the regression from part centroids is fitted: another pass, left out without ``with_keypoint_error``.
+    ``observe`` sees every batch of the split that is scored: who wants to know more need not read it again.
 
     Raises:
         UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.
@@ -123,14 +123,9 @@ def evaluate(
     records = run(split, class_map=lookup, temperature=temperature, observe=observe)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
-    if (
-        with_keypoint_error
-        and "centroid" in records
-        and "keypoint" in records
-        and split != "train"
-        and _shows_keypoints(table, "train")
-    ):
-        keypoints = _keypoint_numbers(run("train", predict=find_parts), records)
+    fitted = with_keypoint_error and split != "train" and _shows_keypoints(table, "train")
+    if fitted and "centroid" in records and "keypoint" in records:
+        keypoints = _keypoint_numbers(run("train"), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
         split=split,
@@ -189,16 +184,6 @@ def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Pred
     return prediction
 
 
-def find_parts(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:
-    """The same for where the parts are and nothing else: its logits are those of stage 1, and stage 2 does not run."""
-    assert isinstance(model, IFAM)
-    discovery = model.discover(batch.images)
-    selection = model.select(discovery, **interventions)
-    found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
-    kept = selection.mask.flatten(1).float().mean(1)
-    return Output(**found, logits=discovery.stage1_logits, parts=selection.parts, mask=selection.mask, kept=kept)
-
-
 @torch.inference_mode()
 def collect(
     model: Classifier,
@@ -209,13 +194,12 @@ def collect(
     unreadable: list[str],
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
-    predict: Callable[..., Prediction] = predict_batch,
     observe: Observe | None = None,
     **recording: Any,
 ) -> Accumulator:
     """The records of every image of a loader, each once; ``recording``: further arguments of `record`.
 
-    ``predict``: `predict_batch` or `find_parts`. ``observe`` is called in the precision of the model's call.
+    ``observe`` is called in the precision of the model's call.
     """
     device = next(model.parameters()).device
     records = Accumulator()
@@ -226,7 +210,7 @@ def collect(
         if len(batch):
             batch = batch.to(device)
             with arithmetic(precision, device):
-                output = predict(model, batch, **interventions)
+                output = predict_batch(model, batch, **interventions)
             values = record(output, batch, **recording)
             records.update(**values)
             if observe is not None:
