@@ -25,8 +25,8 @@ from ifam.data.module import ImageDataModule
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.exporting.accuracy import accuracy_change
-from ifam.exporting.comparison import BATCHES, compare
-from ifam.exporting.export import ExportResult, export
+from ifam.exporting.comparison import compare
+from ifam.exporting.export import BATCHES, ExportResult, export
 from ifam.exporting.formats import FORMATS
 from ifam.exporting.graphs import make_graph
 from ifam.model.base import Classifier
@@ -68,7 +68,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, An
     yield "bytes", {name: file.num_bytes for name, file in exported.items()}
     for name in ("onnx", "torch"):
         if name in options.measure:
-            by_batch = {str(size): asdict(compare(graph, opened[name], images, batches=[size])) for size in BATCHES}
+            by_batch = {str(size): asdict(compare(graph, opened[name], images.split(size))) for size in options.batches}
             yield f"{name} against the model on {len(images)} images, by batch", by_batch
     if "int8" in options.measure:
         yield "int8 against the model", asdict(accuracy_change(model, opened["int8"], table))
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--images", type=int, default=100, help="default 100")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="default 1 3 8")
     parser.add_argument("--rounds", type=int, default=10, help="default 10")
     parser.add_argument("--measure", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     parser.add_argument("--json", type=Path, required=True)

@@ -224,16 +224,19 @@ def print_export(result: "ExportResult") -> None:
     print(f"{result.path}: {result.num_bytes / 1e6:.1f} MB")
     masks = ""
     if found.tokens:
-        masks = f"; every mask equal ({found.moved_ties} of {found.ties} tokens too close to call fell the other way)"
+        masks = f"; masks equal in {found.tokens - found.moved_ties} of {found.tokens} tokens"
+    if found.moved_ties:
+        masks += f", the others too close to call, as {found.ties} are"
     print(
         f"compared with the model on {found.images} inputs, {found.with_evidence} of them with evidence: logits differ "
         f"by at most {found.logit_difference:.2g}{masks}"
     )
     if rounded is not None:
         moved = rounded.moved + rounded.moved_ties
+        tokens = f", and {moved} of {rounded.tokens} tokens the part" if rounded.tokens else ""
         print(
-            f"weights rounded to int8 after that: logits change by up to {rounded.logit_difference:.2g}, "
-            f"{rounded.answers_changed} of {rounded.images} answers, {moved} of {rounded.tokens} parts of tokens"
+            f"weights rounded to int8 after that: logits change by up to {rounded.logit_difference:.2g}; "
+            f"{rounded.answers_changed} of {rounded.images} inputs change the answer{tokens}"
         )
 
 

@@ -82,7 +82,7 @@ def test_every_kind_of_model(kind: str, format: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [NAMES[format]]
     assert result.num_bytes == result.path.stat().st_size
     found = result.comparison
-    assert found.images == (24 if isinstance(KINDS[kind](), ifam.PlainClassifier) else 72)
+    assert found.images == (12 if isinstance(KINDS[kind](), ifam.PlainClassifier) else 36)
     assert found.logit_difference < 1e-4
     assert found.with_evidence > found.images / 4
 
@@ -176,9 +176,9 @@ def test_a_wrong_answer_is_refused(wrong: str, refuses_line: Any) -> None:
     change, message = WRONG[wrong]
     graph = make_graph(tiny())
     images = drawn_images(graph.model.preprocessing, 3)
-    compare(graph, graph, images, batches=[3]).require_equal("model.onnx")
+    compare(graph, graph, [images]).require_equal("model.onnx")
     with refuses_line("model.onnx", message, "nothing was written", error=ExportError):
-        compare(graph, lambda *inputs: change(graph(*inputs)), images, batches=[3]).require_equal("model.onnx")
+        compare(graph, lambda *inputs: change(graph(*inputs)), [images]).require_equal("model.onnx")
 
 
 def test_a_graph_of_other_weights_is_refused_and_the_old_file_stays(
@@ -210,7 +210,7 @@ def test_ties_are_counted_and_not_held_against_the_file() -> None:
         parts = found["parts"]
         return found | {"parts": torch.where(parts == 0, 1, parts)}
 
-    found = compare(graph, swap, drawn_images(model.preprocessing), batches=[4])
+    found = compare(graph, swap, drawn_images(model.preprocessing, 4).split(2))
     assert found.moved == 0
     assert 0 < found.moved_ties <= found.ties < found.tokens
 
@@ -257,7 +257,7 @@ class TestCommand:
         assert main([*arguments, "--data", str(data)]) == 0
         said = capsys.readouterr().out.splitlines()
         assert said[0].startswith(f"{out}: 0.")
-        assert "compared with the model on 72 inputs" in said[1]
+        assert "compared with the model on 36 inputs" in said[1]
         assert said[2].startswith("test, 8 images: accuracy ")
         assert "0 answers changed" in said[2]
 

@@ -3,7 +3,7 @@
 Shapes: B images, h×w token grid, K foreground parts, C classes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,7 +18,6 @@ Exported = Callable[..., dict[str, Tensor]]
 
 BOUND = 1e-4
 """largest difference of a logit"""
-BATCHES = (1, 3, 8)
 ROUNDING = 1e-5
 """Share of a squared distance that float32 leaves open after a transformer, whichever program computes it: some 0.02 of
 2,000. Where the two nearest prototypes of a token differ by less, its part is too close to call."""
@@ -29,7 +28,7 @@ class Comparison:
     """What an exported file says, against what the model says."""
 
     images: int
-    """counted anew in every batch and with every selection"""
+    """counted anew in every batch and with everything switched on, nothing, and some"""
     with_evidence: int
     """of them, those in which anything was selected"""
     logit_difference: float
@@ -64,29 +63,22 @@ class Comparison:
 
 @torch.inference_mode()
 def compare(
-    graph: ExportGraph,
-    exported: Exported,
-    images: Tensor,
-    *,
-    batches: Sequence[int] = BATCHES,
-    hold_masks: bool = True,
-    seed: int = 0,
+    graph: ExportGraph, exported: Exported, batches: Iterable[Tensor], *, hold_masks: bool = True, seed: int = 0
 ) -> Comparison:
-    """All images in batches of each size, with everything switched on, nothing, and some.
+    """Every batch of normalised images (B, 3, H, W) with everything switched on, nothing, and some.
 
-    ``images``: (N, 3, H, W), normalised; ``hold_masks``: whether the model answers in the masks that the file found,
-    where its prediction rests on the mask alone, so that a token too close to call does not count twice.
+    ``hold_masks``: whether the model answers in the masks that the file found, where its prediction rests on the mask
+    alone, so that a token too close to call does not count twice.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = []
-    for size in batches:
-        for batch in torch.split(images, size):
-            for inputs in selections(graph, batch, generator):
-                found = exported(*inputs)
-                for row in range(len(batch)):
-                    outputs = {name: value[row : row + 1] for name, value in found.items()}
-                    rows.append(_compare_one(graph, _row(inputs, row), outputs, hold_masks))
-    return _total(rows)
+    found = []
+    for batch in batches:
+        for inputs in selections(graph, batch, generator):
+            outputs = exported(*inputs)
+            for rows in _alike(inputs):
+                one = {name: value[rows] for name, value in outputs.items()}
+                found.append(_compare_alike(graph, [value[rows] for value in inputs], one, hold_masks))
+    return _total(found)
 
 
 def selections(graph: ExportGraph, images: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
@@ -99,26 +91,31 @@ def selections(graph: ExportGraph, images: Tensor, generator: torch.Generator) -
         yield images, torch.rand(switches.shape, generator=generator) < share
 
 
-def _row(inputs: Sequence[Tensor], row: int) -> tuple[Tensor, ...]:
-    return tuple(value[row : row + 1] for value in inputs)
+def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Rows in which the same is switched on: the model takes parts to remove for a whole batch."""
+    if len(inputs) == 1:
+        return [torch.arange(len(inputs[0]))]
+    _, group = inputs[1].flatten(1).int().unique(dim=0, return_inverse=True)
+    return [(group == number).nonzero().flatten() for number in group.unique()]
 
 
-def _compare_one(
+def _compare_alike(
     graph: ExportGraph, inputs: Sequence[Tensor], found: Mapping[str, Tensor], hold_masks: bool
 ) -> Comparison:
     expected = graph.reference(inputs, found.get("mask") if hold_masks else None)
     tokens = _compare_tokens(expected, found, getattr(graph.model, "temperature", 1.0))
+    seen = found["kept"] > 0 if "kept" in found else torch.ones(len(found["logits"]))
     return Comparison(
-        images=1,
-        with_evidence=int("kept" not in found or float(found["kept"]) > 0),
+        images=len(found["logits"]),
+        with_evidence=int(seen.sum()),
         logit_difference=float((found["logits"] - expected.logits).abs().amax()),
-        answers_changed=int(found["logits"].argmax() != expected.logits.argmax()),
+        answers_changed=int((found["logits"].argmax(1) != expected.logits.argmax(1)).sum()),
         **{name: int(value.sum()) for name, value in tokens.items()},
     )
 
 
 def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperature: float) -> dict[str, Tensor]:
-    """One value for each token (1, h, w), of a model with parts."""
+    """One value for each token (B, h, w), of a model with parts."""
     if expected.discovery is None or expected.parts is None:
         return dict.fromkeys(("tokens", "moved", "ties", "moved_ties", "maps_off"), torch.zeros(0))
     best, second = expected.discovery.part_logits.topk(2, dim=1).values.unbind(1)

@@ -21,8 +21,8 @@ from ifam.model.pooled import first_line
 from ifam.preprocessing import Preprocessing
 from ifam.scenes.scene import Recipe, draw
 
-DRAWN = 8
-"""images to compare on"""
+BATCHES = (1, 3, 8)
+"""of drawn images, to compare on"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
     Inputs and outputs are named, see `ifam.exporting.graphs`: of a model with parts, images and which parts are on, to
     logits, mask, parts, part maps and share kept. Preprocessing, class names and what is guaranteed stand in its
     metadata, see `ifam.exporting.metadata`. Only a file that says the same as the model appears at ``path``: both are
-    run on eight drawn images, in batches of 1, 3 and 8, with all parts on, none, and some.
+    run on drawn images, in batches of 1, 3 and 8, with all parts on, none, and some.
 
     ``format``: "onnx" (run by onnxruntime) or "torch" (``torch.export``). ``int8``: of an ONNX file, rounds the
     weights of the transformers afterwards; how much that changes is in the result.
@@ -64,15 +64,16 @@ def export(model: Classifier, path: str | Path, format: str = "onnx", *, int8: b
     kind = _check(path, format, int8=int8)
     graph = make_graph(model)
     description = describe_export(graph, sha256=weights_sha256(model), int8=int8)
-    images = drawn_images(model.preprocessing)
+    images = drawn_images(model.preprocessing, max(BATCHES))
+    batches = [images[:size] for size in BATCHES]
     with replacing(path) as temporary:
         _write(kind, graph, temporary, description)
-        comparison = compare(graph, kind.open(temporary), images)
+        comparison = compare(graph, kind.open(temporary), batches)
         comparison.require_equal(str(path))
         rounded = None
         if int8:
             round_weights(temporary)
-            rounded = compare(graph, kind.open(temporary), images, hold_masks=False)
+            rounded = compare(graph, kind.open(temporary), batches, hold_masks=False)
         num_bytes = temporary.stat().st_size
     return ExportResult(path=path, num_bytes=num_bytes, comparison=comparison, rounded=rounded)
 
@@ -89,7 +90,7 @@ def _write(kind: Format, graph: ExportGraph, path: Path, description: Mapping[st
         ) from error
 
 
-def drawn_images(preprocessing: Preprocessing, number: int = DRAWN) -> Tensor:
+def drawn_images(preprocessing: Preprocessing, number: int) -> Tensor:
     """Animals before places, always the same, as a model sees them: (number, 3, H, W)."""
     view = test_transform(preprocessing)
     return torch.stack(

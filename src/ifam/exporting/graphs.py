@@ -23,14 +23,14 @@ from ifam.output import EncodedDiscovery, PartDiscovery
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What a model says of one image."""
+    """What a model says."""
 
     logits: Tensor
-    """(1, C)"""
+    """(B, C)"""
     discovery: PartDiscovery | None = None
     """of a model with parts"""
     parts: Tensor | None = None
-    """(1, h, w) int64, of a model with parts: its own, after parts were switched off"""
+    """(B, h, w) int64, of a model with parts: its own, after parts were switched off"""
 
 
 class ExportGraph(nn.Module, ABC):
@@ -47,9 +47,9 @@ class ExportGraph(nn.Module, ABC):
 
     @abstractmethod
     def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
-        """What the model itself says to the same inputs of one image.
+        """What the model itself says to the same inputs, of which all rows have the same switched on.
 
-        ``mask``: (1, h, w) bool that the file found; the logits are those given it, if they rest on the mask alone.
+        ``mask``: (B, h, w) bool that the file found; the logits are those given it, if they rest on the mask alone.
         """
 
     def switches(self, count: int) -> Tensor | None:
