@@ -14,9 +14,9 @@ def save(path, array, mode=None, **options):
     return path
 
 
-@pytest.mark.parametrize("mode", ["RGB", "CMYK", "YCbCr"])
-def test_colour_survives_every_mode(tmp_path, mode):
-    path = tmp_path / "x.tif"
+@pytest.mark.parametrize(("mode", "name"), [("RGB", "x.tif"), ("CMYK", "x.tif"), ("CMYK", "x.jpg"), ("YCbCr", "x.jpg")])
+def test_colour_survives_every_mode(tmp_path, mode, name):
+    path = tmp_path / name
     Image.new("RGB", (4, 3), (200, 100, 40)).convert(mode).save(path)
     image = open_image(path)
     assert (image.mode, image.size) == ("RGB", (4, 3))

@@ -227,7 +227,7 @@ def test_int8(alike: bool, folder: Path, tmp_path: Path) -> None:
     assert result.rounded is not None
     assert result.comparison.logit_difference < 1e-4 < result.rounded.logit_difference < 0.5
     nodes = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
-    assert nodes.count("MatMulNBits") == 2 * 4
+    assert nodes.count("MatMulNBits") == 2 * 4 - 1, "the last block computes queries apart, outside of its layer"
 
 
 def test_accuracy_change_counts_right_answers(tmp_path: Path) -> None:

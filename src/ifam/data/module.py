@@ -1,7 +1,10 @@
 """Loaders of a table for training and evaluation."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterable, Sequence
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
@@ -105,7 +108,7 @@ class ImageDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.workers > 0,
-            worker_init_fn=_leave_signals_to_main if self.trainer else None,
+            worker_init_fn=_attach_to_main if self.trainer else _end_with_main,
             # without one of its own a loader draws from torch's global generator whenever it is iterated
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -118,7 +121,19 @@ def batches_done(trainer: Trainer) -> int:
     return int(progress.processed) if loop.restarting else 0
 
 
-def _leave_signals_to_main(worker: int) -> None:
+def _attach_to_main(worker: int) -> None:
+    _end_with_main(worker)
+    _leave_signals_to_main()
+
+
+def _end_with_main(worker: int) -> None:
+    """A worker of the fork server does not see its main process killed: the two would keep each other alive."""
+    main = parent_process()
+    if main is not None:
+        threading.Thread(target=lambda: (main.join(), os._exit(1)), daemon=True).start()
+
+
+def _leave_signals_to_main() -> None:
     """A terminal and a batch system signal every process; the main one has a step to finish, and ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # not on Windows

@@ -70,11 +70,12 @@ def _with_held_deviation(module: nn.LayerNorm, inputs: tuple[Tensor], output: Te
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
     """How much each token reaches the first one through all layers, (N,): the class token's row of the product.
 
-    ``attentions``: of each layer (H, N, N), rows sum to 1. Half of every token comes through the residual connection.
+    ``attentions``: of each layer (H, N, N), rows sum to 1; of the last one the first row is enough, (H, 1, N). Half of
+    every token comes through the residual connection.
     """
-    reach = torch.eye(attentions[0].shape[-1]).to(attentions[0])
+    reach = itself = torch.eye(attentions[0].shape[-1]).to(attentions[0])
     for attention in attentions:
-        reach = (attention.mean(0) + torch.eye(len(reach)).to(reach)) / 2 @ reach
+        reach = (attention.mean(0) + itself[: attention.shape[1]]) / 2 @ reach
     return reach[0]
 
 
@@ -88,8 +89,12 @@ def packed_rollout(explained: Explained, images: Tensor) -> Tensor:
             for norm, kept in ((block.attn.q_norm, queries), (block.attn.k_norm, keys)):
                 stack.callback(norm.register_forward_hook(_keep_in(kept)).remove)
         explained(images)
-    lengths = explained.lengths
-    layers = [[torch.split(t[0], lengths, dim=1) for t in pair] for pair in zip(queries, keys, strict=True)]
+    lengths, alone = explained.lengths, [1] * len(images)  # in the last layer the class tokens alone ask
+    sizes = [lengths] * (len(queries) - 1) + [alone]
+    layers = [
+        (torch.split(query[0], asking, dim=1), torch.split(key[0], lengths, dim=1))
+        for query, key, asking in zip(queries, keys, sizes, strict=True)
+    ]
     rows = []
     for image in range(len(images)):
         pairs = [(query[image], key[image]) for query, key in layers]  # (H, N, d)
