@@ -396,7 +396,7 @@ def test_a_logger_that_is_not_installed(
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("ifam.training.run.version", missing)
+    monkeypatch.setattr("ifam.training.trainer.version", missing)
     assert refused([*TRAIN, "--logger", "tensorboard"], 2, ["tensorboard", "pip install 'ifam[tensorboard]'"], capsys)
     assert not Path("new").exists()
 
