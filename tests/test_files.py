@@ -8,7 +8,7 @@ import pytest
 
 from ifam import files
 from ifam.errors import OutputError
-from ifam.files import remove_leftovers, replacing, write_text
+from ifam.files import append_line, remove_leftovers, replacing, write_text
 
 
 def test_what_stood_there_stands_until_the_new_is_whole(tmp_path: Path) -> None:
@@ -33,6 +33,20 @@ def test_the_file_and_then_its_folder_reach_the_disk(tmp_path: Path, monkeypatch
     with replacing(tmp_path / "b.txt", durable=False) as temporary:
         temporary.write_text("text")
     assert order == ["renamed"]
+
+
+def test_lines_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    append_line(path, "1")
+    append_line(path, "ä")
+    assert path.read_text(encoding="utf-8") == "1\nä\n"
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with refuses_line(path, "no space left", error=OutputError):
+        append_line(path, "3")
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:

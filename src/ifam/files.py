@@ -30,20 +30,16 @@ def replacing(path: str | Path, *, size: int | None = None, durable: bool = True
     make_room(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # as the user's files are; some writers make theirs private
-        yield temporary
-        temporary.chmod(mode)
-        if durable:
-            _sync(temporary, os.O_RDWR)
-        temporary.replace(path)
-        if durable and os.name != "nt":  # Windows opens no folders
-            _sync(path.parent, os.O_RDONLY)
-    except Exception as error:
-        number = _no_room(error)
-        if number is None:
-            raise
-        raise OutputError(_describe(path, size, number)) from error
+        with _needing_room(path, size):
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the user's files are; some writers make theirs private
+            yield temporary
+            temporary.chmod(mode)
+            if durable:
+                _sync(temporary, os.O_RDWR)
+            temporary.replace(path)
+            if durable and os.name != "nt":  # Windows opens no folders
+                _sync(path.parent, os.O_RDONLY)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -82,6 +78,29 @@ def write_text(path: str | Path, text: str) -> None:
     content = text.encode()
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line of UTF-8 text that outlives a power cut; one that comes meanwhile may leave a part of it.
+
+    Raises:
+        OutputError: there is no room.
+    """
+    with _needing_room(path, len(line)), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _needing_room(path: Path, size: int | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        number = _no_room(error)
+        if number is None:
+            raise
+        raise OutputError(_describe(path, size, number)) from error
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,13 @@ def signal_at(epoch: int, step: int, monkeypatch: pytest.MonkeyPatch, numbers: t
 
 # Killed with -9. Of the processes that a run needs, the first ones are killed at a forced moment or at any.
 
+
+def wait_until_begun(process: BaseProcess, folder: Path) -> None:
+    lock = folder / "checkpoints/.lock"
+    while process.is_alive() and not (lock.exists() and f"process {process.pid} " in lock.read_text()):
+        time.sleep(0.01)
+
+
 KILLED = {"ema": 0.9, "workers": 2, "optimizer__epochs": 3}
 
 
@@ -75,9 +84,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """An undisturbed run, and the seconds that it takes."""
     folder = tmp_path_factory.mktemp("straight") / "run"
-    start(train_or_die, KILLED | {"optimizer__epochs": 1}, data, folder.with_name("first")).join()  # the server is up
-    began = time.monotonic()
     process = start(train_or_die, KILLED, data, folder)
+    wait_until_begun(process, folder)
+    began = time.monotonic()
     process.join()
     assert process.exitcode == 0
     return folder, time.monotonic() - began
@@ -95,6 +104,8 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(
         moment = draw.choice(("half written", "written", "renamed"))
         number = draw.randint(1, 6) if moment == "half written" else draw.randint(1, 16)
         process = start(train_or_die, changes, data, folder, (moment, number) if forced else None)
+        if not forced:
+            wait_until_begun(process, folder)
         process.join(None if forced else draw.uniform(0, seconds))
         process.kill()
         process.join()
@@ -205,7 +216,7 @@ def limit() -> Iterator[Any]:
 
 @pytest.mark.parametrize("full", [LAST, "model.safetensors"])
 def test_a_full_disk_leaves_what_was_saved(
-    full: str, scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: Any, refuses_line: Any
+    full: str, scenes: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: Any
 ) -> None:
     config, folder = tiny_config(optimizer__epochs=3, select_by="last"), tmp_path / "run"
     run(config, scenes, tmp_path / "straight")
@@ -219,9 +230,12 @@ def test_a_full_disk_leaves_what_was_saved(
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingModule, "on_train_epoch_start", begin_with_limit)
-        need = f"room for {sizes[full] / 2**20:.1f} MiB"
-        with refuses_line(folder / full, need, "file too large", "--resume goes on from", error=OutputError):
+        with pytest.raises(OutputError, match=r"got: file too large .* --resume goes on from") as caught:
             run(config, scenes, folder)
+    said = re.match(r"(.+): expected room for ([\d.]+) MiB", str(caught.value))
+    assert said is not None
+    assert said[1] == str(folder / full)
+    assert float(said[2]) == pytest.approx(sizes[full] / 2**20, rel=0.05)
     limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     assert checkpoint(folder)["epoch"] == 0
     assert all(value.isfinite().all() for value in ifam.load(folder).state_dict().values())

@@ -1,7 +1,6 @@
 """What a run writes down and shows while it goes on."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ifam.data.module import batches_done
-from ifam.files import write_text
+from ifam.files import append_line, write_text
 from ifam.storage import save
 from ifam.training.module import TrainingModule
 
@@ -46,10 +45,7 @@ class MetricsFile(Callback):
         }
         if isinstance(module, TrainingModule) and module.score is not None:
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # the checkpoint that follows counts on it
+        append_line(self.path, json.dumps(line))  # on the disk: the checkpoint that follows counts on it
 
     @property
     def _seconds(self) -> float:
