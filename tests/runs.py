@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,6 +37,12 @@ def start(target: Any, *arguments: Any) -> BaseProcess:
     process = PROCESSES.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+def wait_until_begun(process: BaseProcess, folder: Path) -> None:
+    lock = folder / "checkpoints/.lock"
+    while process.is_alive() and not (lock.exists() and f"process {process.pid} " in lock.read_text()):
+        time.sleep(0.01)
 
 
 def train_or_die(changes: dict[str, Any], data: Path, folder: Path, kill: tuple[Moment, int] | None = None) -> None:

@@ -8,14 +8,24 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from generated import tiny_config, write_scenes
-from runs import PROCESSES, assert_same_run, checkpoint, command, files, metrics, run, start, train_or_die
+from runs import (
+    PROCESSES,
+    assert_same_run,
+    checkpoint,
+    command,
+    files,
+    metrics,
+    run,
+    start,
+    train_or_die,
+    wait_until_begun,
+)
 from torch import Tensor
 
 import ifam
@@ -64,12 +74,6 @@ def signal_at(epoch: int, step: int, monkeypatch: pytest.MonkeyPatch, numbers: t
 
 
 # Killed with -9. Of the processes that a run needs, the first ones are killed at a forced moment or at any.
-
-
-def wait_until_begun(process: BaseProcess, folder: Path) -> None:
-    lock = folder / "checkpoints/.lock"
-    while process.is_alive() and not (lock.exists() and f"process {process.pid} " in lock.read_text()):
-        time.sleep(0.01)
 
 
 KILLED = {"ema": 0.9, "workers": 2, "optimizer__epochs": 3}
