@@ -46,6 +46,11 @@ def metrics(report: Report) -> dict[str, Any]:
         "Intervals are of 1,000 resamples of these images: they say what another sample of the same kind would "
         "give, not what another training run or another place would."
     ]
+    if report.groups:
+        notes.append(
+            "That of the worst group's accuracy lets another group be the worst in each resample; that of a group by "
+            "itself does not, and so lies higher."
+        )
     pair = evaluation.worst_group_auc_between
     if pair is not None:
         notes.append(
@@ -64,8 +69,8 @@ def metrics(report: Report) -> dict[str, Any]:
     return {
         "chart": chart(
             accuracy_figure(shown, evaluation.accuracy),
-            alt=f"accuracy by {what}, worst first, with 95 % intervals: {rows}",
-            caption=f"Accuracy by {what}, with the number of images and the 95 % interval",
+            alt=f"accuracy by {what}, worst first, with 95\u00a0% intervals: {rows}",
+            caption=f"Accuracy by {what}, with the number of images and the 95\u00a0% interval",
         ),
         "tables": found,
         "paragraphs": notes,

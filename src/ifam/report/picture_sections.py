@@ -95,7 +95,7 @@ def shapley(report: Report) -> dict[str, Any]:
             f"over the parts by their Shapley values, {how}. Parts were dropped in training, so every coalition is "
             "an input that the model knows. Positive: the part speaks for the true class; negative: against it.",
             f"Means over {images(found.overall.num_images)}, drawn with as many of each "
-            f"{'group' if report.groups else 'class'} as there are; the lines are 95 % intervals over images.",
+            f"{'group' if report.groups else 'class'} as there are; the lines are 95\u00a0% intervals over images.",
         ],
         "chart": chart(mean_figure(found), alt=f"mean Shapley values. {said}"),
         "tables": [tables.shapley(caption, means) for caption, means in named.items() if means],

@@ -31,7 +31,7 @@ def _accuracy(report: Report) -> Statement:
     evaluation = report.evaluation
     text = (
         f"On {images(evaluation.num_samples, _split(report))} the model is right in {percent(evaluation.accuracy)} "
-        f"(95 % interval {interval(evaluation.accuracy_interval)})."
+        f"(95\u00a0% interval {interval(evaluation.accuracy_interval)})."
     )
     if not report.groups:
         return Statement(

@@ -76,14 +76,14 @@ def metrics(report: Report) -> Table:
             rows.append([label, f"{numbers[name]:,}" if whole else f"{numbers[name]:.3f}", limits])
     return Table(
         caption=f"All measures, over {images(evaluation.num_samples)}",
-        columns=["measure", "value", "95 % interval"],
+        columns=["measure", "value", "95\u00a0% interval"],
         rows=rows,
     )
 
 
 def slices(caption: str, found: Sequence[Slice]) -> Table:
     """Accuracy of groups or classes."""
-    columns = ["", "right", "accuracy", "95 % interval", "inside the mask", "empty masks"]
+    columns = ["", "right", "accuracy", "95\u00a0% interval", "inside the mask", "empty masks"]
     rows = [
         [
             one.name,
@@ -139,7 +139,9 @@ def trials(study: Study) -> Table:
 def effect(study: Study, split: str) -> Table:
     """The chosen intervention on the split reported on."""
     both = [study.test_before] + ([study.test_after] if study.chosen != Intervention() else [])
-    caption = f"Chosen: {_named(study.chosen)}; on {images(study.test_before.num_samples, split)}, with 95 % intervals"
+    caption = (
+        f"Chosen: {_named(study.chosen)}; on {images(study.test_before.num_samples, split)}, with 95\u00a0% intervals"
+    )
     return Table(caption=caption, columns=_TRIAL_COLUMNS, rows=[_trial(trial) for trial in both])
 
 
