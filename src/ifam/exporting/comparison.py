@@ -95,8 +95,10 @@ def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
     """Rows in which the same is switched on: the model takes parts to remove for a whole batch."""
     if len(inputs) == 1:
         return [torch.arange(len(inputs[0]))]
-    _, group = inputs[1].flatten(1).int().unique(dim=0, return_inverse=True)
-    return [(group == number).nonzero().flatten() for number in group.unique()]
+    rows: dict[bytes, list[int]] = {}
+    for row, switches in enumerate(inputs[1].numpy()):
+        rows.setdefault(switches.tobytes(), []).append(row)
+    return [torch.tensor(alike) for alike in rows.values()]
 
 
 def _compare_alike(
