@@ -127,10 +127,15 @@ def _attach_to_main(worker: int) -> None:
 
 
 def _end_with_main(worker: int) -> None:
-    """A worker of the fork server does not see its main process killed: the two would keep each other alive."""
+    """A worker of a fork server does not see its main process killed: the two would keep each other alive."""
+    threading.Thread(target=_wait_for_main, daemon=True).start()
+
+
+def _wait_for_main() -> None:
     main = parent_process()
     if main is not None:
-        threading.Thread(target=lambda: (main.join(), os._exit(1)), daemon=True).start()
+        main.join()
+        os._exit(1)
 
 
 def _leave_signals_to_main() -> None:
