@@ -65,7 +65,8 @@ def _one(report: Report, found: Mistake) -> dict[str, Any]:
         "name": found.name,
         "truth": found.truth,
         "answer": found.answer,
-        "probability": percent(found.probability),
+        # what rounds to certainty is not certain
+        "probability": percent(found.probability) if found.probability < 0.9995 else f"over {percent(0.999)}",
         "group": found.group,
         "pictures": mistake(found, report.model.num_parts, seen=seen),
     }
