@@ -23,6 +23,9 @@ from ifam.model.attention import masked_attention, packed_attention, soft_masked
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value), each (B, H, N, d), to (B, H, N, d); the queries may be those of fewer tokens"""
+Readers = Tensor | slice
+CLASS_TOKEN = slice(0, 1)
+"""of a batch that is not packed"""
 
 
 class Backbone(nn.Module):
@@ -72,7 +75,7 @@ class Backbone(nn.Module):
     def summary(self, images: Tensor) -> Tensor:
         """One vector per image, the class token: (B, D)."""
         tokens = torch.cat(self.embed(images), dim=1)
-        return self._encode(tokens, F.scaled_dot_product_attention, readers=self._first)[:, 0]
+        return self._encode(tokens, F.scaled_dot_product_attention, readers=CLASS_TOKEN)[:, 0]
 
     def set_image_size(self, image_size: tuple[int, int]) -> None:
         """Store position embeddings for images of (height, width) pixels; an incomplete last patch counts."""
@@ -103,7 +106,7 @@ class Backbone(nn.Module):
         tokens = torch.cat(self.embed(images), dim=1)
         visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0)
         attention = soft_masked_attention if soft else partial(masked_attention, bounded=bounded)
-        return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible), readers=self._first)[:, 0]
+        return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible), readers=CLASS_TOKEN)[:, 0]
 
     def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
         """The class token of images of which only the patches in ``mask`` are ever read.
@@ -187,12 +190,8 @@ class Backbone(nn.Module):
         )
         return resized
 
-    @property
-    def _first(self) -> Tensor:
-        return torch.zeros(1, dtype=torch.long, device=self.prefix().device)
-
-    def _encode(self, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
-        """(B, N, D) through all blocks; with ``readers`` (n,), places of tokens, those alone come out: (B, n, D)."""
+    def _encode(self, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
+        """(B, N, D) through all blocks; with ``readers``, n places of tokens, those alone come out: (B, n, D)."""
         vit = self.vit
         tokens = vit.norm_pre(vit.pos_drop(tokens))
         for number, block in enumerate(vit.blocks, start=1):
@@ -206,10 +205,10 @@ class Backbone(nn.Module):
         return normalised
 
 
-def run_block(block: Any, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
+def run_block(block: Any, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
     """timm's transformer block with its score function replaced. ``tokens``: (B, N, D).
 
-    With ``readers`` (n,), only the tokens at these places are updated and returned: (B, n, D).
+    With ``readers``, n places, only the tokens there are updated and returned: (B, n, D).
     """
     read = tokens if readers is None else tokens[:, readers]
     read = add_scaled(read, block.ls1, block_attention(block.attn, block.norm1(tokens), attend, readers))
@@ -224,10 +223,10 @@ def add_scaled(tokens: Tensor, scale: nn.Module, update: Tensor) -> Tensor:
     return scaled
 
 
-def block_attention(attention: Attention, tokens: Tensor, attend: Attend, readers: Tensor | None = None) -> Tensor:
+def block_attention(attention: Attention, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
     """timm's attention layer with its score function replaced. ``tokens``: (B, N, D).
 
-    With ``readers`` (n,), places of tokens, these alone ask: (B, n, D).
+    With ``readers``, n places of tokens, these alone ask: (B, n, D).
     """
     if readers is None:
         asking, (query, key, value) = tokens, _heads(attention, attention.qkv(tokens))
