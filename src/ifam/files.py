@@ -1,10 +1,11 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def _needing_room(path: Path, size: int | None) -> Iterator[None]:
         if number is None:
             raise
         raise OutputError(_describe(path, size, number)) from error
+
+
+def sha256(paths: Iterable[Path]) -> str:
+    """Of the bytes of the files, one after another."""
+    seen = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(MIB):
+                seen.update(piece)
+    return seen.hexdigest()
 
 
 def _sync(path: Path, flags: int) -> None:

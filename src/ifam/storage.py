@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ifam.errors import CheckpointError
-from ifam.files import replacing, write_text
+from ifam.files import replacing, sha256, write_text
 from ifam.model.base import Classifier
 from ifam.model.build import Architecture, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
@@ -55,6 +55,12 @@ def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
         ) from error
     load_state(model, read_safetensors(folder / WEIGHTS)[0], folder / WEIGHTS)
     return model.eval()
+
+
+def weights_sha256(folder: str | Path) -> str | None:
+    """Of a run's or model's weights; None where the folder holds none."""
+    path = Path(folder) / WEIGHTS
+    return sha256([path]) if path.is_file() else None
 
 
 def known_splits(folder: str | Path) -> dict[str, str]:

@@ -7,8 +7,7 @@ import pytest
 from ifam.cli import main
 from ifam.data.table import ImageTable
 from ifam.model.classifier import PlainClassifier
-from ifam.report.origin import weights_sha256
-from ifam.storage import save
+from ifam.storage import save, weights_sha256
 from ifam.training.folder import describe_data
 from report.conftest import Make
 

@@ -28,10 +28,8 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam verify``."""
-    import hashlib
-
-    from ifam.files import make_room, write_text
-    from ifam.storage import WEIGHTS
+    from ifam.files import make_room, sha256, write_text
+    from ifam.storage import weights_sha256
     from ifam.verify import verify
 
     model = load_with_parts(options.run_folder)
@@ -42,14 +40,7 @@ def run(options: Namespace) -> None:
     certificate = verify(model, paths, seed=options.seed, progress=progress, **resources(options))
     print_certificate(certificate)
     if options.json is not None:
-        seen = hashlib.sha256()
-        for path in paths:
-            seen.update(path.read_bytes())
-        weights = Path(options.run_folder) / WEIGHTS
-        hashes = {
-            "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-            "images_sha256": seen.hexdigest(),
-        }
+        hashes = {"model_sha256": weights_sha256(options.run_folder), "images_sha256": sha256(paths)}
         write_text(options.json, json.dumps(certificate.to_dict() | hashes, indent=1) + "\n")
     if not certificate.holds:
         raise VerificationError("verify: the prediction does not rest on the mask alone; see above")

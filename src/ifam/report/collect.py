@@ -23,6 +23,7 @@ from ifam.report.observer import SplitObserver, seen_indices
 from ifam.report.parts import part_facts
 from ifam.report.samples import CERTIFICATE_IMAGES, drawn, validation_sample
 from ifam.score import auc_intervals
+from ifam.storage import weights_sha256
 from ifam.verify import Certificate, verify
 
 ShowProgress = Callable[[str], Callable[[int, int], None]]
@@ -232,7 +233,7 @@ def _origin(
         command=source.command,
         written=origin.now(),
         machine=origin.machine(resources.get("device", "cpu"), resources.get("precision", "32-true")),
-        weights_sha256=origin.weights_sha256(source.run),
+        weights_sha256=weights_sha256(source.run),
         listing_sha256=digest,
         same_listing=same,
         images_sha256=origin.images_sha256(paths, progress("hashing")),

@@ -1,9 +1,8 @@
 """Hashes, versions, configuration and date."""
 
-import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from ifam.config import Precision
 from ifam.data.table import ImageTable
 from ifam.device import resolve_precision
 from ifam.errors import DataError
-from ifam.storage import WEIGHTS
+from ifam.files import sha256
 from ifam.training.folder import CONFIG, DATA, describe_data
 
 PACKAGES = ("torch", "torchvision", "timm")
@@ -41,15 +40,6 @@ def now() -> str:
     return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
-def weights_sha256(folder: Path) -> str | None:
-    """Of the run's weights; None where the model is not from a folder."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
     """The digest of the data's listing, and whether the run was trained on the same."""
     digest = str(describe_data(table)["digest"])
@@ -61,14 +51,18 @@ def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
 
 def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -> str:
     """Of the bytes of the files, one after another."""
-    seen = hashlib.sha256()
-    for done, path in enumerate(paths, start=1):
-        try:
-            seen.update(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: expected a file that stays while the report is made, got: {error}") from error
-        progress(done, len(paths))
-    return seen.hexdigest()
+
+    def reported() -> Iterator[Path]:
+        for done, path in enumerate(paths, start=1):
+            yield path
+            progress(done, len(paths))
+
+    try:
+        return sha256(reported())
+    except OSError as error:
+        raise DataError(
+            f"{error.filename}: expected a file that stays while the report is made, got: {error}"
+        ) from error
 
 
 def configuration(folder: Path) -> str | None:

@@ -1,6 +1,5 @@
 """The faithfulness benchmark from its models to its files."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from ifam.console import show_progress
 from ifam.data.read import read_table
 from ifam.errors import UsageError
 from ifam.explanations.explanation import to_photograph
-from ifam.files import make_room, write_text
+from ifam.files import make_room, sha256, write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.storage import WEIGHTS, load
@@ -217,5 +216,4 @@ def _run(request: Request, slug: str, seed: int, say: Callable[[str], None]) -> 
 
 
 def _digest(folder: Path) -> str:
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256([folder / WEIGHTS])[:16]
