@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ifam.errors import UsageError
 from ifam.model.attention import masked_attention, packed_attention, soft_masked_attention
+from ifam.model.linear import linear, take_over
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value), each (B, H, N, d), to (B, H, N, d); the queries may be those of fewer tokens"""
@@ -39,6 +40,7 @@ class Backbone(nn.Module):
         super().__init__()
         check_backbone(vit)
         vit.reset_classifier(0)
+        take_over(vit)
         self.vit: Any = vit  # its layers are chosen at run time
         self.width: int = vit.embed_dim
         self.num_prefix_tokens: int = vit.num_prefix_tokens
@@ -163,7 +165,7 @@ class Backbone(nn.Module):
         on CPU carries infinities from one patch to the next.
         """
         embed = self.vit.patch_embed
-        tokens: Tensor = embed.norm(F.linear(patches, embed.proj.weight.flatten(1), embed.proj.bias))
+        tokens: Tensor = embed.norm(linear(patches, embed.proj.weight.flatten(1), embed.proj.bias))
         return tokens
 
     def prefix(self) -> Tensor:
@@ -235,8 +237,8 @@ def block_attention(attention: Attention, tokens: Tensor, attend: Attend, reader
         width = attention.num_heads * attention.head_dim
         bias = (None, None) if layer.bias is None else layer.bias.tensor_split([width])
         weight = layer.weight.tensor_split([width])
-        (query,) = _heads(attention, F.linear(asking, weight[0], bias[0]))
-        key, value = _heads(attention, F.linear(tokens, weight[1], bias[1]))
+        (query,) = _heads(attention, linear(asking, weight[0], bias[0]))
+        key, value = _heads(attention, linear(tokens, weight[1], bias[1]))
     out = attend(attention.q_norm(query), attention.k_norm(key), value)
     out = attention.norm(out.transpose(1, 2).flatten(2))
     if attention.gate is not None:
