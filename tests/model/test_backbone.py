@@ -69,8 +69,10 @@ def test_masked_tokens_are_timms_with_a_mask(variant: dict[str, Any], make_vit: 
     mask = torch.rand(3, *backbone.grid(vit.patch_embed.img_size)) < 0.5
     visible = F.pad(mask.flatten(1), (backbone.num_prefix_tokens, 0), value=True)
     expected = timms_tokens(vit, images, visible)
-    torch.testing.assert_close(backbone.forward_masked(images, mask.float()), expected[:, 0], rtol=0, atol=2e-5)
+    torch.testing.assert_close(backbone.forward_masked(images, mask), expected[:, 0], rtol=0, atol=2e-5)
     torch.testing.assert_close(backbone.forward_selected(images, mask), expected[:, 0], rtol=0, atol=2e-5)
+    graded = backbone.forward_with_mask_gradient(images, mask.float())
+    torch.testing.assert_close(graded, expected[:, 0], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 64), (64, 16), (24, 40)], ids=str)

@@ -82,7 +82,7 @@ def test_dropping_tokens_equals_masking_keys(name: str, share: float, make_model
     model, size = make_model(BACKBONES[name]), SIZES[name]
     images = torch.randn(4, 3, *size)
     mask = torch.rand(4, *model.stage1.grid(size)) < share
-    dense = model.stage2.forward_masked(images, mask.float())
+    dense = model.stage2.forward_masked(images, mask)
     torch.testing.assert_close(model.classify(images, mask), dense, rtol=0, atol=1e-5)
 
 

@@ -88,7 +88,7 @@ def test_stage2(case: Case) -> None:
     case.assert_close("stage2.logits_given_mask", model.classify(images, mask))
     case.assert_close("stage2.logits_given_mask", model(images, mask=mask).logits)
     assert model.stage2 is not None
-    case.assert_close("stage2.logits_given_mask", model.stage2.forward_masked(images, mask.float()))
+    case.assert_close("stage2.logits_given_mask", model.stage2.forward_masked(images, mask))
 
 
 @torch.inference_mode()

@@ -105,7 +105,7 @@ class PartsGraph(ExportGraph):
         if model.soft_masks:
             weights = discovery.part_maps[:, :-1].amax(1).masked_fill(removed, 0)
             return model.stage2.forward_masked(images, weights, soft=True)
-        return model.stage2.forward_masked(only_selected(images, mask, model.stage1.patch_size), mask.to(images.dtype))
+        return model.stage2.forward_masked(only_selected(images, mask, model.stage1.patch_size), mask)
 
     def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
         """By the packed path, which reads selected patches only."""
@@ -146,7 +146,7 @@ class MaskGraph(ExportGraph):
         classifier = self.model.classifier
         if self.model.is_faithful:
             seen = only_selected(images, mask, classifier.backbone.patch_size)
-            logits = classifier.forward_masked(seen, mask.to(images.dtype))
+            logits = classifier.forward_masked(seen, mask)
         else:
             logits = self.model(images, mask).logits
         return {"logits": logits, "kept": mask.flatten(1).float().mean(1)}

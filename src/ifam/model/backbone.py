@@ -4,9 +4,8 @@ Shapes: B images, h×w grid, N = h·w patches, P prefix tokens (class and regist
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +13,17 @@ from timm.layers.attention import Attention
 from timm.layers.helpers import to_2tuple
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import Block, LayerScale, VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ifam.errors import UsageError
 from ifam.model.attention import masked_attention, packed_attention, soft_masked_attention
+from ifam.model.block import CLASS_TOKEN, Attend, Readers, run_block
 from ifam.model.linear import linear, take_over
+from ifam.model.mask_gradient import Layout, Tokens, run_block_twice
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(query, key, value), each (B, H, N, d), to (B, H, N, d); the queries may be those of fewer tokens"""
-Readers = Tensor | slice
-CLASS_TOKEN = slice(0, 1)
-"""of a batch that is not packed"""
+State = TypeVar("State")
 
 
 class Backbone(nn.Module):
@@ -99,16 +96,26 @@ class Backbone(nn.Module):
         """What `last_features` gave for ``images``, or its gradient, without the prefix: (B, D, h, w)."""
         return self.split(features, _size(images))[1].permute(0, 3, 1, 2)
 
-    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
+    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
         """The class token of images of which the prefix and the selected patches only are attended to: (B, D).
 
-        Unselected tokens pass through every block as queries: the mask's gradient needs their keys and values.
-        ``mask``: (B, h, w) float with gradient: 0 and 1, or in [0, 1] with ``soft``.
+        At the cost of all tokens, in one graph whatever the selection. ``mask``: (B, h, w) bool; with ``soft``, float
+        in [0, 1], which has a gradient.
         """
         tokens = torch.cat(self.embed(images), dim=1)
-        visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0)
-        attention = soft_masked_attention if soft else partial(masked_attention, bounded=bounded)
+        visible = F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1)
+        attention = soft_masked_attention if soft else masked_attention
         return self._encode(tokens, lambda q, k, v: attention(q, k, v, visible), readers=CLASS_TOKEN)[:, 0]
+
+    def forward_with_mask_gradient(self, images: Tensor, mask: Tensor, *, bounded: bool = False) -> Tensor:
+        """`forward_selected` with a gradient for ``mask``, (B, h, w) float, 0 and 1; see `ifam.model.mask_gradient`."""
+        layout = Layout.of(F.pad(mask.flatten(1), (self.num_prefix_tokens, 0), value=1.0), bounded=bounded)
+        tokens = layout.split(self._before_blocks(torch.cat(self.embed(images), dim=1)))
+
+        def run(block: Any, tokens: Tokens, last: bool) -> Tokens:
+            return run_block_twice(block, tokens, layout, last=last)
+
+        return self._after_blocks(self._through_blocks(tokens, run).selected)[0]
 
     def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
         """The class token of images of which only the patches in ``mask`` are ever read.
@@ -137,7 +144,7 @@ class Backbone(nn.Module):
     def keys(self, images: Tensor) -> Tensor:
         """Keys of the last attention layer, heads side by side, without the prefix: (B, h, w, H · d)."""
         vit = self.vit
-        tokens = vit.norm_pre(vit.pos_drop(torch.cat(self.embed(images), dim=1)))
+        tokens = self._before_blocks(torch.cat(self.embed(images), dim=1))
         *earlier, last = vit.blocks
         for block in earlier:
             tokens = block(tokens)
@@ -194,64 +201,31 @@ class Backbone(nn.Module):
 
     def _encode(self, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
         """(B, N, D) through all blocks; with ``readers``, n places of tokens, those alone come out: (B, n, D)."""
-        vit = self.vit
-        tokens = vit.norm_pre(vit.pos_drop(tokens))
-        for number, block in enumerate(vit.blocks, start=1):
-            last_readers = readers if number == len(vit.blocks) else None
-            if vit.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(run_block, block, tokens, attend, last_readers, use_reentrant=False)
-            else:
-                tokens = run_block(block, tokens, attend, last_readers)
-        # timm moves the last norm to fc_norm where it pools by averaging
-        normalised: Tensor = vit.fc_norm(vit.norm(tokens))
+
+        def run(block: Any, tokens: Tensor, last: bool) -> Tensor:
+            return run_block(block, tokens, attend, readers if last else None)
+
+        return self._after_blocks(self._through_blocks(self._before_blocks(tokens), run))
+
+    def _before_blocks(self, tokens: Tensor) -> Tensor:
+        normalised: Tensor = self.vit.norm_pre(self.vit.pos_drop(tokens))
         return normalised
 
+    def _through_blocks(self, state: State, run: Callable[[Any, State, bool], State]) -> State:
+        """``run(block, state, is the last)`` of one block after the other."""
+        vit = self.vit
+        for number, block in enumerate(vit.blocks, start=1):
+            last = number == len(vit.blocks)
+            if vit.grad_checkpointing and torch.is_grad_enabled():
+                state = checkpoint(run, block, state, last, use_reentrant=False)
+            else:
+                state = run(block, state, last)
+        return state
 
-def run_block(block: Any, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
-    """timm's transformer block with its score function replaced. ``tokens``: (B, N, D).
-
-    With ``readers``, n places, only the tokens there are updated and returned: (B, n, D).
-    """
-    read = tokens if readers is None else tokens[:, readers]
-    read = add_scaled(read, block.ls1, block_attention(block.attn, block.norm1(tokens), attend, readers))
-    return add_scaled(read, block.ls2, block.mlp(block.norm2(read)))
-
-
-def add_scaled(tokens: Tensor, scale: nn.Module, update: Tensor) -> Tensor:
-    """``tokens + scale(update)``, LayerScale in one pass over the memory."""
-    if isinstance(scale, LayerScale):
-        return torch.addcmul(tokens, update, scale.gamma)
-    scaled: Tensor = tokens + scale(update)
-    return scaled
-
-
-def block_attention(attention: Attention, tokens: Tensor, attend: Attend, readers: Readers | None = None) -> Tensor:
-    """timm's attention layer with its score function replaced. ``tokens``: (B, N, D).
-
-    With ``readers``, n places of tokens, these alone ask: (B, n, D).
-    """
-    if readers is None:
-        asking, (query, key, value) = tokens, _heads(attention, attention.qkv(tokens))
-    else:
-        asking, layer = tokens[:, readers], attention.qkv
-        width = attention.num_heads * attention.head_dim
-        bias = (None, None) if layer.bias is None else layer.bias.tensor_split([width])
-        weight = layer.weight.tensor_split([width])
-        (query,) = _heads(attention, linear(asking, weight[0], bias[0]))
-        key, value = _heads(attention, linear(tokens, weight[1], bias[1]))
-    out = attend(attention.q_norm(query), attention.k_norm(key), value)
-    out = attention.norm(out.transpose(1, 2).flatten(2))
-    if attention.gate is not None:
-        out = out * attention.gate(asking).sigmoid()
-    projected: Tensor = attention.proj_drop(attention.proj(out))
-    return projected
-
-
-def _heads(attention: Attention, projected: Tensor) -> Sequence[Tensor]:
-    """(B, N, M · H · d), of M projections side by side, to M tensors (B, H, N, d)."""
-    batch, count, _ = projected.shape
-    parted = projected.view(batch, count, -1, attention.num_heads, attention.head_dim)
-    return parted.permute(2, 0, 3, 1, 4).unbind(0)
+    def _after_blocks(self, tokens: Tensor) -> Tensor:
+        # timm moves the last norm to fc_norm where it pools by averaging
+        normalised: Tensor = self.vit.fc_norm(self.vit.norm(tokens))
+        return normalised
 
 
 def patch_size(model: Any) -> tuple[int, int]:

@@ -59,9 +59,13 @@ class TokenClassifier(SummaryClassifier):
             return super().forward(images)
         return self.score(self.backbone.forward_selected(images, mask))
 
-    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False, bounded: bool = False) -> Tensor:
-        """The same logits at full cost, with a gradient for ``mask`` (B, h, w) float; see `Backbone.forward_masked`."""
-        return self.score(self.backbone.forward_masked(images, mask, soft=soft, bounded=bounded))
+    def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
+        """The same logits at the cost of all tokens; see `Backbone.forward_masked`."""
+        return self.score(self.backbone.forward_masked(images, mask, soft=soft))
+
+    def forward_with_mask_gradient(self, images: Tensor, mask: Tensor, *, bounded: bool = False) -> Tensor:
+        """The same logits with a gradient for ``mask`` (B, h, w) float; see `Backbone.forward_with_mask_gradient`."""
+        return self.score(self.backbone.forward_with_mask_gradient(images, mask, bounded=bounded))
 
 
 class PlainClassifier(Classifier):

@@ -215,10 +215,11 @@ class IFAM(Classifier):
 
     def second_stage(self, images: Tensor, selection: Selection) -> Tensor:
         """Logits (B, C) of stage 2, with the mask's gradient in training unless it is cut."""
-        if selection.soft or (self.training and self.mask_gradient != "cut"):
-            return self._masked_classifier.forward_masked(
-                images, selection.weights, soft=selection.soft, bounded=self.mask_gradient == "bounded"
-            )
+        if selection.soft:
+            return self._masked_classifier.forward_masked(images, selection.weights, soft=True)
+        if self.training and self.mask_gradient != "cut":
+            bounded = self.mask_gradient == "bounded"
+            return self._masked_classifier.forward_with_mask_gradient(images, selection.weights, bounded=bounded)
         return self.classify(images, selection.mask)
 
     def classify(self, images: Tensor, mask: Tensor) -> Tensor:
