@@ -1,6 +1,7 @@
 """The speed benchmark: what it measures is what it says, on models small enough for a test."""
 
 import json
+import os
 import sys
 import textwrap
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ifam.benchmarks.speed import run as running
+from ifam.benchmarks.speed.around import loading, processes
 from ifam.benchmarks.speed.cases import (
     Bench,
     Measurement,
@@ -196,6 +198,20 @@ class TestCases:
     def test_the_peak_of_a_step_holds_its_activations(self) -> None:
         found = training_memory(SETTING, BENCH)
         assert found.numbers["peak of a step, exact, MiB"] > 1
+
+
+class TestAround:
+    def test_processes_share_the_cores(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        found = processes(replace(SETTING, kept=(1.0,)), BENCH)
+        assert {side: len(times) for side, times in found.seconds.items()} == {"1 processes": 1, "2 processes": 1}
+        assert found.numbers["images/s, 2 processes"] == 1 / min(found.seconds["2 processes"])
+
+    def test_the_loader_is_measured_without_processes_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: 1)
+        found = loading(SETTING, BENCH)
+        assert set(found.seconds) == {"0 workers", "1 workers"}
+        assert found.numbers["images/s, 0 workers"] == 64 / min(found.seconds["0 workers"])
 
 
 class TestTiming:

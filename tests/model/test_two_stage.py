@@ -162,6 +162,16 @@ def test_a_bfloat16_model_measures_distances_in_float32(make_model: Any) -> None
     assert out.part_logits.dtype == out.part_maps.dtype == torch.float32
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_under_autocast_on_a_cpu_stage2_answers_in_float32(training: bool, make_model: Any) -> None:
+    model, images = make_model().train(training), draw_images()
+    mask = torch.rand(len(images), 4, 4) < 0.5
+    wide = [model.classify(images, mask), model.classify_each(images, mask[:, None])]
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = [model.classify(images, mask), model.classify_each(images, mask[:, None])]
+    assert [torch.equal(a, b) for a, b in zip(wide, narrow, strict=True)] == [not training] * 2
+
+
 @pytest.mark.parametrize("selected", [False, True])
 @torch.inference_mode()
 def test_empty_and_full_masks(selected: bool, make_model: Any) -> None:

@@ -1,6 +1,7 @@
 """The two-stage model. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import get_args
 
 import torch
@@ -229,8 +230,7 @@ class IFAM(Classifier):
         """
         self.check_images(images)
         check_mask(mask, (len(images), *self.stage1.grid((images.shape[2], images.shape[3]))))
-        logits: Tensor = self._masked_classifier(images, mask)
-        return logits
+        return self._answer_inside(images, mask)
 
     def classify_each(self, images: Tensor, masks: Tensor) -> Tensor:
         """Stage 2 of M masks of every image, in one packed batch: logits (B, M, C), each as `classify` has it.
@@ -241,8 +241,7 @@ class IFAM(Classifier):
         count = masks.shape[1] if isinstance(masks, Tensor) and masks.ndim == 4 else 1
         at_least("masks of each image", count, 1)
         check_mask(masks, (len(images), count, *self.stage1.grid((images.shape[2], images.shape[3]))))
-        logits: Tensor = self._masked_classifier(images, masks)
-        return logits
+        return self._answer_inside(images, masks)
 
     def late_logits(self, discovery: EncodedDiscovery, mask: Tensor, voting: Tensor) -> Tensor:
         """Late masking with some of it switched off: logits (B, C).
@@ -255,6 +254,16 @@ class IFAM(Classifier):
         features = self._part_features(maps, discovery.tokens)
         scores = self.part_classifier(features[..., :-1].transpose(1, 2)).transpose(1, 2)
         logits: Tensor = (scores * voting[..., None, :]).mean(-1)
+        return logits
+
+    def _answer_inside(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Stage 2, which in eval mode on a CPU answers in float32 whatever autocast says.
+
+        It is the smaller part of the work, and an answer near the border of two classes turns with bfloat16's rounding.
+        """
+        widened = images.device.type == "cpu" and not self.training and torch.is_autocast_enabled("cpu")
+        with torch.autocast("cpu", enabled=False) if widened else nullcontext():
+            logits: Tensor = self._masked_classifier(images, masks)
         return logits
 
     def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ifam.benchmarks.speed.around import loading, processes
 from ifam.benchmarks.speed.cases import (
     Bench,
     Measurement,
@@ -45,6 +46,8 @@ def on_cpu() -> Mapping[str, Case]:
             "leave-one-out": [replace(small, kept=(0.3,) * 64)],
             "training": [trained],
             "memory": [replace(trained, image_size=518, kept=(0.3,) * 2)],
+            "processes": [small, replace(small, precision="bf16-mixed")],
+            "loading": [small],
         }
     )
 
@@ -64,6 +67,7 @@ def on_gpu() -> Mapping[str, Case]:
             "leave-one-out": [base],
             "training": [trained],
             "memory": [trained],
+            "loading": [trained],
         }
     )
 
@@ -71,7 +75,9 @@ def on_gpu() -> Mapping[str, Case]:
 def _cases(settings: Mapping[str, Sequence[Setting]]) -> Mapping[str, Case]:
     """What is asked in these settings, by the name of the case."""
     return {
-        name: Case(title=title, measure=measure, settings=settings[name]) for name, (title, measure) in _ASKED.items()
+        name: Case(title=title, measure=measure, settings=settings[name])
+        for name, (title, measure) in _ASKED.items()
+        if name in settings
     }
 
 
@@ -84,4 +90,6 @@ _ASKED: Mapping[str, tuple[str, Callable[[Setting, Bench], Measurement]]] = {
     "leave-one-out": ("Leave-one-out", leave_one_out),
     "training": ("Training step", training),
     "memory": ("Peak memory of a training step", training_memory),
+    "processes": ("Several processes on one machine", processes),
+    "loading": ("Loading training images", loading),
 }
