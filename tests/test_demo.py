@@ -53,6 +53,19 @@ def test_what_the_demo_leaves(report: Path) -> None:
         assert picture.height > 1000
 
 
+def test_a_stopped_demo_says_how_to_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt("interrupted; the same command with --resume goes on")
+
+    monkeypatch.setenv("IFAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo, "ScenesConfig", lambda seed: ScenesConfig(seed=seed, **SMALL))
+    monkeypatch.setattr("ifam.training.run.train", stop)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; to begin again, delete {tmp_path / 'out'}"
+
+
 def test_the_numbers_are_those_of_evaluate(report: Path) -> None:
     numbers = json.loads((report / "demo.json").read_text())
     data = next((report.parent / "cache").iterdir())

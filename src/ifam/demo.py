@@ -81,6 +81,7 @@ def run_demo(folder: Path, *, seed: int = 0) -> DemoResult:
 
     Raises:
         UsageError: ``folder`` holds something already.
+        KeyboardInterrupt: stopped by Ctrl-C; the message says how to begin again.
     """
     from ifam.data.read import read_table
     from ifam.storage import load
@@ -96,7 +97,10 @@ def run_demo(folder: Path, *, seed: int = 0) -> DemoResult:
     print(f"{len(table)} scenes in {root}; in training 95 of 100 animals stand where their kind usually does")
     for number, (method, name) in enumerate(METHODS.items(), start=1):
         print(f"\n{number} of {len(METHODS)}: {name}")
-        train(demo_config(method, seed), table, folder / method)
+        try:
+            train(demo_config(method, seed), table, folder / method)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"interrupted; to begin again, delete {folder}") from stop
     models = {method: load(folder / method) for method in METHODS}
     rows = [_measure(METHODS[method], model, root) for method, model in models.items()]
     rows += _intervened(models["ifam"], table, root)
