@@ -35,7 +35,7 @@ FLAGS = {
     "demo": "--out --seed",
     "doctor": "",
     "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --masks "
-    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --workers",
+    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --strategy --workers",
     "evaluate": "--batch-size --class-map --device --json --masks --precision --remove-parts --skip-unreadable --split "
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ifam.errors import DataError
+from ifam.processes import WHOLE, Share
 
 
 @dataclass(kw_only=True)  # not frozen: Lightning sets fields when it casts a batch to half precision
@@ -24,6 +25,7 @@ class Batch:
     visible: Tensor | None = None  # (B, P) bool, false also where a point has left the frame
     box_sizes: Tensor | None = None  # (B, 2) float32, (width, height) in pixels; of the image where there is no box
     unreadable: "tuple[Unreadable, ...]" = ()  # the images that are left out
+    share: Share = WHOLE  # of several processes
 
     def __len__(self) -> int:
         return len(self.labels)

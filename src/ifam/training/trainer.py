@@ -10,28 +10,47 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from torch.distributed.fsdp import MixedPrecision
 
 from ifam.config import TrainingConfig
 from ifam.device import resolve_precision
 from ifam.errors import UsageError
+from ifam.processes import ALONE, Processes
 from ifam.training.checkpoints import WholeFiles
 
 LoggerName = Literal["tensorboard", "wandb"]
 
 
 def make_trainer(
-    config: TrainingConfig, device: torch.device, folder: Path, callbacks: Sequence[Callback], logger: LoggerName | None
+    config: TrainingConfig,
+    device: torch.device,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    logger: LoggerName | None,
+    processes: Processes = ALONE,
 ) -> Trainer:
-    """A trainer of one device."""
+    """A trainer of one device in each process.
+
+    Raises:
+        UsageError: a strategy for several processes, of which there is one.
+    """
+    if config.strategy == "fsdp" and not processes.several:
+        raise UsageError("strategy: expected several processes for fsdp, got one; start them with torchrun or srun")
     return Trainer(
         max_epochs=config.optimizer.epochs,
         accelerator=device.type,
-        devices=1 if device.index is None else [device.index],
+        devices=processes.local_size if processes.several else 1 if device.index is None else [device.index],
+        num_nodes=processes.size // processes.local_size,
+        strategy=_strategy(config) if processes.several else "auto",
         precision=resolve_precision(config.precision, device.type),
         accumulate_grad_batches=config.optimizer.accumulate,
         gradient_clip_val=config.optimizer.gradient_clip or None,
         callbacks=list(callbacks),
-        plugins=[WholeFiles()],
+        # never what Lightning would find in the environment, where a batch system leaves more than what it started
+        plugins=[WholeFiles(), TorchElasticEnvironment() if processes.several else LightningEnvironment()],
         logger=_logger(logger, folder),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -39,6 +58,18 @@ def make_trainer(
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+class DividedModel(FSDPStrategy):
+    """Lightning's FSDP, on CPUs too, which Lightning refuses by the name of the class."""
+
+
+def _strategy(config: TrainingConfig) -> Strategy:
+    if config.strategy == "fsdp":
+        # every number as it is: what is to be computed in bfloat16 autocast knows better
+        return DividedModel(mixed_precision=MixedPrecision())
+    # of the two stages one can be at rest, and any term switched off
+    return DDPStrategy(find_unused_parameters=True)
 
 
 def check_logger(name: LoggerName | None) -> None:
