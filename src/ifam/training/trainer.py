@@ -68,8 +68,9 @@ def _strategy(config: TrainingConfig) -> Strategy:
     if config.strategy == "fsdp":
         # every number as it is: what is to be computed in bfloat16 autocast knows better
         return DividedModel(mixed_precision=MixedPrecision())
-    # of the two stages one can be at rest, and any term switched off
-    return DDPStrategy(find_unused_parameters=True)
+    # where a stage rests, or a head has no loss, not every parameter has a gradient in every step
+    rests = config.optimizer.stage1_epochs > 0 or config.losses.stage1 == 0
+    return DDPStrategy(find_unused_parameters=rests)
 
 
 def check_logger(name: LoggerName | None) -> None:
