@@ -65,9 +65,9 @@ class Processes:
         except Exception as caught:
             error = caught if isinstance(caught, IfamError) else ProcessError(f"{type(caught).__name__}: {caught}")
         found = self.gather((result, error))
-        for rank, (_, failed) in enumerate(found):
+        for _, failed in found:
             if failed is not None:
-                failed.told = rank != self.rank
+                failed.told = not self.is_first
                 raise failed
         return [value for value, _ in found if value is not None]
 
@@ -89,7 +89,7 @@ class Processes:
 ALONE = Processes()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)  # not frozen, as a batch is not
 class Share:
     """Which images of a batch that several processes divide are this one's: those at rank, rank + processes, …
 

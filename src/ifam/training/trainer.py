@@ -13,7 +13,8 @@ from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
-from torch.distributed.fsdp import MixedPrecision
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 
 from ifam.config import TrainingConfig
 from ifam.device import resolve_precision
@@ -61,7 +62,17 @@ def make_trainer(
 
 
 class DividedModel(FSDPStrategy):
-    """Lightning's FSDP, on CPUs too, which Lightning refuses by the name of the class."""
+    """Lightning's FSDP, on CPUs too."""
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        # by the device, where Lightning names a GPU's number
+        return FullyShardedDataParallel(
+            model,
+            mixed_precision=self.mixed_precision_config,
+            sharding_strategy=self.sharding_strategy,
+            device_id=self.root_device,
+            **self.kwargs,
+        )
 
 
 def _strategy(config: TrainingConfig) -> Strategy:
