@@ -1,5 +1,6 @@
 """Lightning's trainer, as a run uses it."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
+from torch.optim import Optimizer
 
 from ifam.config import TrainingConfig
 from ifam.device import resolve_precision
@@ -23,6 +25,8 @@ from ifam.processes import ALONE, Processes
 from ifam.training.checkpoints import WholeFiles
 
 LoggerName = Literal["tensorboard", "wandb"]
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""what AdamW remembers of a parameter"""
 
 
 def make_trainer(
@@ -73,6 +77,19 @@ class DividedModel(FSDPStrategy):
             device_id=self.root_device,
             **self.kwargs,
         )
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Of one kind at a time: torch gathers all into one buffer, and what a CPU gets are views of the last kind."""
+        own: Any = {parameter: dict(state) for parameter, state in optimizer.state.items()}
+        whole: dict[str, Any] = {}
+        for kind in MOMENTS:
+            optimizer.state.update({parameter: {kind: state[kind]} for parameter, state in own.items()})
+            found = copy.deepcopy(super().optimizer_state(optimizer))
+            for number, state in whole.get("state", {}).items():
+                found["state"][number] |= state
+            whole = found
+        optimizer.state.update(own)
+        return whole
 
 
 def _strategy(config: TrainingConfig) -> Strategy:
