@@ -64,7 +64,7 @@ PAPER = {
     "activation_checkpointing": False,
     "workers": 2,
     "seed": 0,
-    "device": "auto",
+    "device": "auto", "strategy": "ddp",
     "checkpoint_minutes": 10.0,
     "skip_unreadable": False,
 }

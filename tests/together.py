@@ -25,7 +25,9 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def torchrun(size: int, target: Any, *arguments: Any, environment: Any = None, seconds: float = 240) -> list[int | None]:
+def torchrun(
+    size: int, target: Any, *arguments: Any, environment: Any = None, seconds: float = 240
+) -> list[int | None]:
     """Exit statuses of ``size`` processes; ``environment``: of a rank, instead of torchrun's."""
     port = free_port()
     variables = [(environment or by_torchrun)(rank, size, port) for rank in range(size)]

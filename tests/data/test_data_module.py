@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch.utils.data import BatchSampler
@@ -101,7 +103,7 @@ def test_processes_share_the_batches_of_one(size):
     for number, batch in enumerate(whole):
         shares = [part[number] for part in parts]
         assert [len(share) for share in shares] == [len(range(rank, len(batch), 3)) for rank in range(3)]
-        assert sorted(sum(shares, []), key=batch.index) == batch
+        assert sorted(itertools.chain(*shares), key=batch.index) == batch
     assert {len(part) for part in parts} == {len(whole)}
 
 

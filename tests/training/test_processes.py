@@ -32,18 +32,21 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "exact gradient": {"model__mask_gradient": "exact"},
     "reassigned": {"model__dropped_parts": "reassigned", "losses__stage1": 0.0},
-    "MaskTune": {"method": "masktune", "robustness__tuning_epochs": 7},
+    "MaskTune, its first run": {"method": "masktune", "robustness__tuning_epochs": 7},
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(METHODS)[2:]]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = write_scenes(tmp_path_factory.mktemp("data") / "scenes", COUNTS)
-    table = root / "metadata.csv"
+def write_uneven_scenes(root: Path) -> Path:
+    table = write_scenes(root, COUNTS) / "metadata.csv"
     rows = [line for line in table.read_text().splitlines() if not any(f",{name}," in line for name in LEFT_OUT)]
     table.write_text("\n".join(rows))
     return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_uneven_scenes(tmp_path_factory.mktemp("data") / "scenes")
 
 
 def written(folder: Path) -> set[str]:
@@ -85,7 +88,9 @@ def test_two_processes_evaluate_every_image_once(data: Path, tmp_path: Path) -> 
     one, two = (json.loads(path.read_text()) for path in numbers.values())
     assert two["num_samples"] == 11
     assert sum(group["count"] for group in two["groups"].values()) == 11
-    assert two == {name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value for name, value in one.items()}
+    assert two == {
+        name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value for name, value in one.items()
+    }
     assert (tmp_path / "1.out").read_text() == ""  # the first process speaks
 
 
@@ -99,7 +104,10 @@ def test_an_image_that_one_process_cannot_read_ends_both(tmp_path: Path) -> None
     said = (tmp_path / "0.err").read_text() + (tmp_path / "1.err").read_text()
     assert said.count("\n") == said.count("error: ") == 1
     assert str(damaged) in said
-    assert torchrun(2, command, [*arguments, "--skip-unreadable", "--json", str(tmp_path / "x.json")], tmp_path) == [0, 0]
+    assert torchrun(2, command, [*arguments, "--skip-unreadable", "--json", str(tmp_path / "x.json")], tmp_path) == [
+        0,
+        0,
+    ]
     found = json.loads((tmp_path / "x.json").read_text())
     assert (found["num_samples"], len(found["unreadable"])) == (7, 1)
 

@@ -52,7 +52,7 @@ from ifam.training.prepare import (
 )
 from ifam.training.registry import make_method
 from ifam.training.stopping import StopRequest, listening
-from ifam.training.trainer import LoggerName, check_logger, make_trainer, quiet_lightning
+from ifam.training.trainer import LoggerName, check_logger, check_processes, make_trainer, quiet_lightning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,8 @@ def train(
     Ctrl-C and SIGTERM let the present step end, save the run and stop it; a second one stops it at once. A run that
     was killed repeats what came after its last checkpoint, with the same result to the bit on a CPU.
 
+    Processes that torchrun or srun started share one run: all call this, with the same arguments.
+
     Raises:
         UsageError: ``folder`` already holds a run, or one that is going on, or nothing to resume, or a run with other
             settings or data.
@@ -99,6 +101,7 @@ def train(
     splits = prepare_splits(table, config.seed)
     own = method.prepare(splits)
     with joined(device.type) as processes, listening() as stop, ExitStack() as held:
+        check_processes(config, processes)
         say = say if processes.is_first else _say_nothing
 
         def claim() -> None:

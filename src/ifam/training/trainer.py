@@ -37,13 +37,7 @@ def make_trainer(
     logger: LoggerName | None,
     processes: Processes = ALONE,
 ) -> Trainer:
-    """A trainer of one device in each process.
-
-    Raises:
-        UsageError: a strategy for several processes, of which there is one.
-    """
-    if config.strategy == "fsdp" and not processes.several:
-        raise UsageError("strategy: expected several processes for fsdp, got one; start them with torchrun or srun")
+    """A trainer of one device in each process."""
     return Trainer(
         max_epochs=config.optimizer.epochs,
         accelerator=device.type,
@@ -99,6 +93,17 @@ def _strategy(config: TrainingConfig) -> Strategy:
     # where a stage rests, or a head has no loss, not every parameter has a gradient in every step
     rests = config.optimizer.stage1_epochs > 0 or config.losses.stage1 == 0
     return DDPStrategy(find_unused_parameters=rests)
+
+
+def check_processes(config: TrainingConfig, processes: Processes) -> None:
+    """Refuse to divide among processes what is not enough for them."""
+    if config.strategy == "fsdp" and not processes.several:
+        raise UsageError("strategy: expected several processes for fsdp, got one; start them with torchrun or srun")
+    if config.optimizer.batch_size < processes.size:
+        raise UsageError(
+            f"optimizer.batch_size: expected an image for each of {processes.size} processes, "
+            f"got {config.optimizer.batch_size}"
+        )
 
 
 def check_logger(name: LoggerName | None) -> None:
