@@ -64,7 +64,8 @@ PAPER = {
     "activation_checkpointing": False,
     "workers": 2,
     "seed": 0,
-    "device": "auto", "strategy": "ddp",
+    "device": "auto",
+    "strategy": "ddp",
     "checkpoint_minutes": 10.0,
     "skip_unreadable": False,
 }
