@@ -45,7 +45,7 @@ def wait_until_begun(process: BaseProcess, folder: Path) -> None:
         time.sleep(0.01)
 
 
-def _as_started_alone() -> None:
+def as_started_alone() -> None:
     """Loaders start their workers as they do on this system, not through the server, which a killed run would leave."""
     torch.set_num_threads(1)
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
@@ -53,7 +53,7 @@ def _as_started_alone() -> None:
 
 def train_or_die(changes: dict[str, Any], data: Path, folder: Path, kill: tuple[Moment, int] | None = None) -> None:
     """Begin the run or go on with it, and die at the n-th writing of a file."""
-    _as_started_alone()
+    as_started_alone()
     if kill is not None:
         kill_at(*kill)
     run(tiny_config(**changes), read_table(data), folder, resume=(folder / "config.yaml").is_file())
@@ -61,7 +61,7 @@ def train_or_die(changes: dict[str, Any], data: Path, folder: Path, kill: tuple[
 
 def command(arguments: Sequence[str], err: Path) -> None:
     """The command line, as the leader of a group of processes: what a terminal or a batch system sends signals to."""
-    _as_started_alone()
+    as_started_alone()
     os.setsid()
     os.dup2(os.open(err, os.O_CREAT | os.O_WRONLY), 2)
     sys.exit(main(arguments))

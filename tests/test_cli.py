@@ -35,7 +35,7 @@ FLAGS = {
     "demo": "--out --seed",
     "doctor": "",
     "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --masks "
-    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --workers",
+    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --strategy --workers",
     "evaluate": "--batch-size --class-map --device --json --masks --precision --remove-parts --skip-unreadable --split "
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
@@ -134,6 +134,8 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("no configuration", [*TRAIN, "--config", "none.yaml"], 2, ["none.yaml"]),
     ("two configurations", [*TRAIN, "--config", "run/model.json", "--recipe", "paper"], 2, ["--recipe", "--config"]),
     ("gradient into a frozen stage", [*TRAIN, "--mask-gradient", "exact"], 2, ["expected cut", "freeze_stage1=false"]),
+    ("a divided model alone", [*TRAIN, "--strategy", "fsdp"], 2, ["strategy", "several processes", "got one"]),
+    ("a divided average", [*TRAIN, "--strategy", "fsdp", "--set", "ema=0.9"], 2, ["ema: expected none", "fsdp"]),
     ("nothing to resume", [*TRAIN, "--resume"], 2, ["new", "--resume", "found none"]),
     ("recipe to resume", [*TRAIN, "--resume", "--recipe", "paper"], 2, ["new", "--resume", "found none"]),
     ("a run in a file", [*TRAIN, "--out", "file/run"], 2, ["file", "folder"]),

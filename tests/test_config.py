@@ -65,6 +65,7 @@ PAPER = {
     "workers": 2,
     "seed": 0,
     "device": "auto",
+    "strategy": "ddp",
     "checkpoint_minutes": 10.0,
     "skip_unreadable": False,
 }

@@ -32,6 +32,8 @@ RUN, SHOWN = {"python", "sh", "console"}, {"text", "csv", "mermaid"}
 BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>.*)\n(?P<code>(?:.*\n)*?)(?P=indent)```$", re.M)
 
 PUBLISHED = "the data set of the paper: its layout and its table have tests of their own"
+PROCESSES = "several processes: tests/training/test_processes.py and test_machines.py start some"
+MACHINES = "torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 8 --master-addr 10.0.0.1 --master-port 29500"
 NOT_RUN = {
     "pip install .": "needs a network",
     "ifam benchmark cub --data CUB_200_2011 --runs runs": PUBLISHED,
@@ -40,6 +42,10 @@ NOT_RUN = {
     "ifam benchmark in9 --data imagenet --imagenet9 bg_challenge --class-map in_to_in9.json --runs runs": PUBLISHED,
     "ifam benchmark speed --json speed.json": "times a ViT-B for minutes",
     "ifam benchmark faithfulness --data photographs --runs runs": "an hour of explainers; it has tests of its own",
+    "torchrun --nproc-per-node gpu -m ifam train photographs/ --out run": PROCESSES,
+    "torchrun --nproc-per-node 4 -m ifam evaluate run photographs/": PROCESSES,
+    f"{MACHINES.format(rank=0)} -m ifam train photographs/ --out run": PROCESSES,
+    f"{MACHINES.format(rank=1)} -m ifam train photographs/ --out run": PROCESSES,
     "ifam app run photographs/": "serves until it is stopped; tests/app has a browser look at it",
 }
 """lines that are parsed and not run, and why"""

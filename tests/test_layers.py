@@ -12,6 +12,7 @@ import ifam
 ROOT = Path(ifam.__file__).parent
 LAYERS = (
     ("errors", "config", "preprocessing", "output"),
+    ("processes",),
     ("files", "device", "recipes"),
     ("scenes",),
     ("model", "losses", "metrics"),
@@ -23,6 +24,7 @@ LAYERS = (
     ("demo", "benchmarks", "report", "app"),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 FREE_OF_EACH_OTHER = (("model", "losses"), ("model", "metrics"), ("losses", "metrics"), ("data", "storage"))
 CORE = ("model", "losses", "metrics", "errors", "config", "preprocessing", "output")

@@ -12,6 +12,7 @@ from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.model import mask as masking
 from ifam.model.two_stage import IFAM
+from ifam.processes import ALONE, Processes
 
 
 @torch.inference_mode()
@@ -24,10 +25,11 @@ def calibrate(
     workers: int = 0,
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
+    processes: Processes = ALONE,
 ) -> dict[float, list[float]]:
     """Store, for each part, the quantiles of the squared distance to its prototype over the tokens assigned to it.
 
-    Test transform, no noise. Images that cannot be read are left out.
+    Test transform, no noise. Images that cannot be read are left out. Several ``processes`` share the images.
 
     Raises:
         UsageError: a quantile outside 0–1.
@@ -38,7 +40,13 @@ def calibrate(
         raise UsageError(f"quantiles: expected shares from 0 to 1, got {outside[0]}")
     model = model.to(device).eval()
     data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
+        table,
+        model.preprocessing,
+        augmentation="none",
+        batch_size=batch_size,
+        workers=workers,
+        seed=0,
+        processes=processes,
     )
     distances: list[list[Tensor]] = [[] for _ in range(model.num_parts)]
     for batch in data.loader("train"):
@@ -49,9 +57,10 @@ def calibrate(
         parts = masking.assign_parts(logits)
         for part, found in enumerate(distances):
             found.append(-logits[:, part][parts == part].cpu())
-    if not distances[0]:
+    everywhere = processes.gather([torch.cat(found) if found else torch.empty(0) for found in distances])
+    if not sum(processes.gather(len(distances[0]))):
         raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
-    model.token_thresholds = token_thresholds([torch.cat(found) for found in distances], quantiles)
+    model.token_thresholds = token_thresholds([torch.cat(found) for found in zip(*everywhere, strict=True)], quantiles)
     return model.token_thresholds
 
 

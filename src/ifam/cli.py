@@ -21,7 +21,8 @@ from ifam.commands import (
     train,
     verify,
 )
-from ifam.errors import IfamError, UsageError
+from ifam.errors import CheckpointError, DataError, IfamError, UsageError
+from ifam.processes import started
 
 COMMANDS = (
     demo,
@@ -39,6 +40,8 @@ COMMANDS = (
     benchmark,
 )
 INTERRUPTED = 130
+GIVEN = (UsageError, DataError, CheckpointError)
+"""what is wrong with a command line, with data or with a model"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,10 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IfamError as error:
         if debug:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if _has_the_say(error):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
+        if started().is_first:
+            print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 1
@@ -84,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {type(error).__name__}: {message}; add --debug to see where", file=sys.stderr)
         return 1
     return 0
+
+
+def _has_the_say(error: IfamError) -> bool:
+    """Of several processes one says what is wrong with what all were given, and each what is its own trouble."""
+    return not error.told and not (isinstance(error, GIVEN) and started().local_rank)
 
 
 def parser() -> Parser:

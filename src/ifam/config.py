@@ -14,6 +14,7 @@ DroppedParts = Literal["removed", "reassigned"]
 TokenCutFeatures = Literal["tokens", "keys"]
 SelectBy = Literal["auto", "worst_group_accuracy", "accuracy", "auc", "worst_group_auc", "last"]
 Cosine = Literal["epoch", "step"]
+Strategy = Literal["ddp", "fsdp"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
 FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -101,6 +102,7 @@ class OptimizerConfig:
 
     epochs: int = 90
     batch_size: int = 16
+    """images; several processes share them"""
     accumulate: int = 1
     """batches per optimizer step"""
     lr_prototypes: float = 1e-3
@@ -177,6 +179,9 @@ class TrainingConfig:
     workers: int = 2
     seed: int = 0
     device: str = "auto"
+    strategy: Strategy = "ddp"
+    """of several processes: ddp, each holds the whole model; fsdp, weights, gradients and the optimizer's state are
+    divided among them"""
     skip_unreadable: bool = False
     """go on without images that cannot be read"""
     checkpoint_minutes: float = 10.0
@@ -187,6 +192,7 @@ class TrainingConfig:
         _one_of("augmentation", self.augmentation, Augmentation)
         _one_of("precision", self.precision, Precision)
         _one_of("select_by", self.select_by, SelectBy)
+        _one_of("strategy", self.strategy, Strategy)
         _at_least("workers", self.workers, 0)
         _at_least("seed", self.seed, 0)
         _positive("checkpoint_minutes", self.checkpoint_minutes)
@@ -194,6 +200,8 @@ class TrainingConfig:
             raise UsageError(f"model.masks: expected the method early_mask or late_mask beside it, got {self.method}")
         if self.ema is not None:
             _between("ema", self.ema, 0, 0.999999)
+            if self.strategy == "fsdp":
+                raise UsageError("ema: expected none with the strategy fsdp, which divides the weights, got one")
 
 
 def to_dict(config: TrainingConfig) -> dict[str, Any]:

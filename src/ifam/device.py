@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from ifam.config import FixedPrecision, Precision
 from ifam.errors import UsageError
+from ifam.processes import started
 
 if TYPE_CHECKING:
     import torch
 
 
 def pick_device(name: str) -> str:
-    """A device of this machine; ``auto`` means the GPU if there is one.
+    """A device of this machine; ``auto`` means the GPU if there is one; of several processes each gets its own.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -19,7 +20,9 @@ def pick_device(name: str) -> str:
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and started().several:
+        name = f"cuda:{started().local_rank}"
     try:
         found = torch.empty(0, device=name).device.type
     except (RuntimeError, AssertionError):  # the latter from a torch without CUDA

@@ -7,6 +7,8 @@ class IfamError(Exception):
     """Root of every error that this package raises on purpose."""
 
     exit_status: ClassVar[int] = 1
+    told: bool = False
+    """whether another process has the line to print"""
 
 
 class UsageError(IfamError, ValueError):
@@ -25,6 +27,10 @@ class CheckpointError(IfamError):
 
 class TrainingError(IfamError):
     """A run that cannot go on, for instance because a loss is not finite."""
+
+
+class ProcessError(IfamError):
+    """A process with the same job that has failed or ended."""
 
 
 class OutputError(IfamError):

@@ -22,6 +22,7 @@ from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Prediction
+from ifam.processes import ALONE, Processes
 from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
 
 Progress = Callable[[int, int], None]
@@ -70,6 +71,7 @@ def evaluate(
     skip_unreadable: bool = False,
     progress: Progress | None = None,
     observe: Observe | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Score a model on a split, with interventions if asked.
 
@@ -79,6 +81,7 @@ def evaluate(
     temperature there, and reports the calibration error that it leaves. The keypoint error needs the training split as
     well, on which the regression from part centroids is fitted: another pass, left out without ``with_keypoint_error``.
     ``observe`` sees every batch of the split that is scored: who wants to know more need not read it again.
+    Several ``processes`` share the images, each once, and come to the same result; each observes its own.
 
     Raises:
         UsageError: a class map for another model, or a temperature that would be judged on the images it was fitted on.
@@ -101,6 +104,7 @@ def evaluate(
         workers=workers,
         seed=0,
         annotations=True,
+        processes=processes,
     )
     interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
@@ -108,16 +112,26 @@ def evaluate(
 
     def run(name: str, **options: Any) -> Accumulator:
         total = len(table.select(name))
-        return collect(
-            model,
-            data.loader(name),
-            interventions=interventions,
-            progress=None if progress is None else lambda done: progress(done, total),
-            unreadable=unreadable,
-            precision=precision,
-            skip_unreadable=skip_unreadable,
-            **options,
+        left_out: list[str] = []
+
+        def show(done: int) -> None:
+            if progress is not None and processes.is_first:
+                progress(min(total, done * processes.size), total)
+
+        parts = processes.together(
+            lambda: collect(
+                model,
+                data.loader(name),
+                interventions=interventions,
+                progress=show,
+                unreadable=left_out,
+                precision=precision,
+                skip_unreadable=skip_unreadable,
+                **options,
+            )
         )
+        unreadable.extend(message for each in processes.gather(left_out) for message in each)
+        return Accumulator.of_all(parts)
 
     temperature = None if temperature_split is None else _temperature(run(temperature_split, keep_logits=True))
     records = run(split, class_map=lookup, temperature=temperature, observe=observe)

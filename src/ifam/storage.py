@@ -1,11 +1,13 @@
 """Models as folders: ``model.safetensors`` with the weights and ``model.json`` with everything else."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ifam.errors import CheckpointError
 from ifam.files import replacing, sha256, write_text
@@ -28,12 +30,15 @@ KINDS: dict[type[Classifier], str] = {IFAM: "ifam", MaskedClassifier: "masked", 
 MASKED_OPTIONS = ("masking", "masks", "coverage", "tokencut_features", "tokencut_threshold")
 
 
-def save(model: Classifier, path: str | Path) -> None:
-    """Write the model to a folder that `load` reads; each file appears whole or not at all."""
+def save(model: Classifier, path: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write the model to a folder that `load` reads; each file appears whole or not at all.
+
+    ``weights``: the state of the model, where it does not hold all of it itself.
+    """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(describe_model(model), indent=1)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in (weights or model.state_dict()).items()}
     with replacing(folder / WEIGHTS, size=sum(value.nbytes for value in state.values())) as temporary:
         save_file(state, temporary, metadata={"format": "pt"})
     write_text(folder / DESCRIPTION, description + "\n")

@@ -1,11 +1,15 @@
+import itertools
+
 import pytest
 import torch
+from torch.utils.data import BatchSampler
 
 from ifam.data.metadata import read_metadata
 from ifam.data.module import ImageDataModule
-from ifam.data.sampler import EpochSampler
+from ifam.data.sampler import EpochSampler, SharedBatches
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
+from ifam.processes import Processes
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def module(scenes):
 
 
 def epoch(loader, number=0):
-    loader.sampler.set_epoch(number)
+    loader.batch_sampler.sampler.set_epoch(number)
     batches = list(loader)
     return torch.cat([batch.indices for batch in batches]), torch.cat([batch.images for batch in batches])
 
@@ -92,15 +96,20 @@ def test_an_unreadable_image_comes_out_of_a_worker_as_a_message(module, scenes):
     assert second.unreadable == ()
 
 
-@pytest.mark.parametrize("size", [1, 7, 8])
-def test_processes_share_an_epoch(size):
-    parts = [list(EpochSampler(size, seed=0, rank=rank, world_size=3)) for rank in range(3)]
-    assert {len(part) for part in parts} == {size // 3}
-    drawn = [draw.index for part in parts for draw in part]
-    assert len(set(drawn)) == len(drawn)
-    whole = list(EpochSampler(size, seed=0))
-    assert sorted(draw.index for draw in whole) == list(range(size))
-    assert {draw for part in parts for draw in part} <= set(whole)
+@pytest.mark.parametrize("size", [1, 7, 8, 13])
+def test_processes_share_the_batches_of_one(size):
+    whole = list(BatchSampler(EpochSampler(size, seed=0), 4, drop_last=False))
+    parts = [list(SharedBatches(EpochSampler(size, seed=0), 4, rank=rank, world_size=3)) for rank in range(3)]
+    for number, batch in enumerate(whole):
+        shares = [part[number] for part in parts]
+        assert [len(share) for share in shares] == [len(range(rank, len(batch), 3)) for rank in range(3)]
+        assert sorted(itertools.chain(*shares), key=batch.index) == batch
+    assert {len(part) for part in parts} == {len(whole)}
+
+
+def test_processes_evaluate_every_image_once(module):
+    loaders = [module(processes=Processes(rank=rank, size=3), batch_size=3).loader("test") for rank in range(3)]
+    assert [[batch.indices.tolist() for batch in loader] for loader in loaders] == [[[0], [3]], [[1], []], [[2], []]]
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 0}, {"eval_batch_size": 0}, {"workers": -1}, {"seed": -1}])

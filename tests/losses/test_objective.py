@@ -54,7 +54,7 @@ def test_terms_are_the_losses_of_their_name(discovery: PartDiscovery, labels: Te
 def test_terms_without_weight_are_not_computed(
     discovery: PartDiscovery, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> Tensor:
+    def fail(*arguments: object, **options: object) -> Tensor:
         raise RuntimeError("computed all the same")
 
     for name in STAGE1[1:]:

@@ -30,14 +30,18 @@ SCORE = Score(
 @pytest.fixture
 def saved(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     models: list[object] = []
-    monkeypatch.setattr(callbacks, "save", lambda model, folder: models.append(model))
+    monkeypatch.setattr(callbacks, "save", lambda model, folder, weights: models.append(weights))
     return models
 
 
 def validate(best: BestModel, scores: list[float], first_epoch: int = 0, stage1_epochs: int = 0) -> None:
     for epoch, score in enumerate(scores, start=first_epoch):
         module = SimpleNamespace(
-            model=epoch, score_epoch=lambda: None, fully_trained=epoch >= stage1_epochs, selection_score=score
+            model=None,
+            weights=lambda epoch=epoch: epoch,
+            score_epoch=lambda: None,
+            fully_trained=epoch >= stage1_epochs,
+            selection_score=score,
         )
         trainer: Any = SimpleNamespace(current_epoch=epoch, is_global_zero=True)
         best.on_validation_epoch_end(trainer, module)

@@ -44,23 +44,29 @@ def run(options: Namespace) -> None:
     from ifam.data.imagenet9 import read_in9_mapping
     from ifam.evaluate import evaluate
     from ifam.files import make_room, write_text
+    from ifam.processes import joined
     from ifam.storage import load
 
     if options.json is not None:
         make_room(options.json)
-    result = evaluate(
-        load(options.run_folder),
-        read_data(options),
-        split=options.split,
-        remove_parts=options.remove_parts,
-        token_quantile=options.token_quantile,
-        masks=options.masks,
-        class_map=None if options.class_map is None else read_in9_mapping(options.class_map),
-        temperature_split=options.temperature_split,
-        **resources(options),
-        skip_unreadable=options.skip_unreadable,
-        progress=show_progress("evaluating"),
-    )
+    used = resources(options)
+    with joined(used["device"]) as processes:
+        result = evaluate(
+            load(options.run_folder),
+            read_data(options),
+            split=options.split,
+            remove_parts=options.remove_parts,
+            token_quantile=options.token_quantile,
+            masks=options.masks,
+            class_map=None if options.class_map is None else read_in9_mapping(options.class_map),
+            temperature_split=options.temperature_split,
+            **used,
+            skip_unreadable=options.skip_unreadable,
+            progress=show_progress("evaluating"),
+            processes=processes,
+        )
+    if not processes.is_first:
+        return
     if options.json is not None:
         write_text(options.json, json.dumps(result.to_dict(), indent=1) + "\n")
     print_evaluation(result)

@@ -20,6 +20,7 @@ FLAGS = {
     "optimizer.batch_size": "batch_size",
     "optimizer.lr_stage2": "lr",
     "device": "device",
+    "strategy": "strategy",
     "precision": "precision",
     "workers": "workers",
     "seed": "seed",

@@ -7,7 +7,8 @@ from typing import Any, get_args
 from ifam.commands.arguments import add_command, add_data
 from ifam.commands.inputs import data_path
 from ifam.commands.settings import training_config
-from ifam.config import MaskGradient, MethodName, Precision
+from ifam.config import MaskGradient, MethodName, Precision, Strategy
+from ifam.processes import started
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
 
 
@@ -51,10 +52,15 @@ def add(subparsers: Any) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help=f"images per batch (default: the recipe's; {DEFAULT} {default.batch_size})",
+        help=f"images per batch, of all processes (default: the recipe's; {DEFAULT} {default.batch_size})",
     )
     command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
     command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
+    command.add_argument(
+        "--strategy",
+        choices=get_args(Strategy),
+        help="of the processes that torchrun or srun starts: whole models, or a divided one (default ddp)",
+    )
     command.add_argument(
         "--precision", choices=get_args(Precision), help="auto: bfloat16 where fast (default: the recipe's)"
     )
@@ -80,5 +86,7 @@ def run(options: Namespace) -> None:
 
     path = data_path(options)
     result = train(config, read_table(path), options.out, resume=options.resume, logger=options.logger)
+    if not started().is_first:
+        return
     print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
     print(f"next: ifam evaluate {options.out} {path}")

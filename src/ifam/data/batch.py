@@ -1,13 +1,14 @@
 """What a loader yields: a typed batch, with the images that could not be read named."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ifam.errors import DataError
+from ifam.processes import Share
 
 
 @dataclass(kw_only=True)  # not frozen: Lightning sets fields when it casts a batch to half precision
@@ -24,6 +25,7 @@ class Batch:
     visible: Tensor | None = None  # (B, P) bool, false also where a point has left the frame
     box_sizes: Tensor | None = None  # (B, 2) float32, (width, height) in pixels; of the image where there is no box
     unreadable: "tuple[Unreadable, ...]" = ()  # the images that are left out
+    share: Share = field(default_factory=Share)  # of several processes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +39,7 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         moved: dict[str, Any] = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
@@ -56,7 +58,7 @@ class Item:
     box_size: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, as a batch is not
 class Unreadable:
     """In the place of an image that could not be read; an exception in a worker would arrive as a page of traceback."""
 

@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader
 
 from ifam.data.batch import Item, Unreadable, collate
 from ifam.data.dataset import Draw, ImageDataset
-from ifam.data.sampler import EpochSampler
+from ifam.data.sampler import EpochSampler, SharedBatches
 from ifam.data.table import ImageTable
 from ifam.data.transforms import IMAGE_ONLY, test_transform, train_transform
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
+from ifam.processes import ALONE, Processes
 
 Loader = DataLoader[Item | Unreadable]  # iterates over Batch
 LAST_STEP_SECONDS = 60
@@ -28,7 +29,8 @@ class ImageDataModule(LightningDataModule):
 
     With ``annotations`` batches carry masks, keypoints and box sizes, but not in training with an augmentation for
     images alone (``imagenet``). ``draw_weights``: how often each training image is drawn, in the order of the table;
-    each once if None. Several processes share the data here, without repeating an image: create the trainer with
+    each once if None. Several ``processes`` share every batch of ``batch_size`` in training, and in evaluation the
+    images, each once, in batches of ``eval_batch_size`` for each of them; create the trainer with
     ``use_distributed_sampler=False``.
     """
 
@@ -44,11 +46,13 @@ class ImageDataModule(LightningDataModule):
         seed: int,
         annotations: bool = False,
         draw_weights: Sequence[float] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         self.table = table
         self.batch_size = batch_size
-        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.eval_batch_size = -(-batch_size // processes.size) if eval_batch_size is None else eval_batch_size
+        self.processes = processes
         self.workers = workers
         self.seed = seed
         self.annotations = annotations
@@ -66,10 +70,7 @@ class ImageDataModule(LightningDataModule):
         dataset = ImageDataset(
             self.table.select("train"), self._train_transform, annotations=self.annotations and not self._images_only
         )
-        rank, world_size = self._process
-        sampler = EpochSampler(
-            len(dataset), seed=self.seed, weights=self.draw_weights, rank=rank, world_size=world_size
-        )
+        sampler = EpochSampler(len(dataset), seed=self.seed, weights=self.draw_weights)
         if self.trainer:
             # Lightning sets the epoch as well, but after the workers of a resumed run have begun to read ahead
             progress: Any = self.trainer.fit_loop.epoch_progress.current
@@ -88,25 +89,18 @@ class ImageDataModule(LightningDataModule):
     def loader(self, split: str) -> Loader:
         """Every image of the split once, in order, as the model sees it at test time."""
         dataset = ImageDataset(self.table.select(split), self._test_transform, annotations=self.annotations)
-        rank, world_size = self._process
-        return self._loader(dataset, range(rank, len(dataset), world_size), self.eval_batch_size)
-
-    @property
-    def _process(self) -> tuple[int, int]:
-        """Rank and number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(dataset, range(len(dataset)), self.eval_batch_size * self.processes.size)
 
     def _loader(
         self, dataset: ImageDataset, sampler: Iterable[int | Draw], batch_size: int, drop_last: bool = False
     ) -> Loader:
+        rank, world_size = self.processes.rank, self.processes.size
         return DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            batch_sampler=SharedBatches(sampler, batch_size, drop_last, rank=rank, world_size=world_size),
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            drop_last=drop_last,
             persistent_workers=self.workers > 0,
             worker_init_fn=_attach_to_main if self.trainer else _end_with_main,
             # without one of its own a loader draws from torch's global generator whenever it is iterated

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ifam.errors import UsageError
+from ifam.processes import WHOLE, Share
 
 ForegroundPresence = Literal["original", "soft_constraint", "tanh", "soft_tanh"]
 BackgroundPresence = Literal["enforced_presence", "log", "linear", "mse"]
@@ -28,13 +29,15 @@ def equivariance(maps: Tensor, maps_back: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(maps[:, :-1].flatten(2), maps_back[:, :-1].flatten(2), dim=-1).mean()
 
 
-def foreground_presence(maps: Tensor, variant: ForegroundPresence = "original", beta: float = 0.1) -> Tensor:
-    """Every foreground part appears somewhere in the batch.
+def foreground_presence(
+    maps: Tensor, variant: ForegroundPresence = "original", beta: float = 0.1, share: Share = WHOLE
+) -> Tensor:
+    """Every foreground part appears somewhere in the batch, which several processes may ``share``.
 
     "original": 1 − the parts' largest 3×3 averages over the batch; "soft_constraint": the same, with less pull on parts
     already present (never under ``beta``); "tanh" and "soft_tanh": PIP-Net's form, over the sum of the images' maxima.
     """
-    highest = _neighbourhood_mean(maps[:, :-1]).amax((-2, -1))
+    highest = share.all(_neighbourhood_mean(maps[:, :-1]).amax((-2, -1)))
     if variant == "original":
         return 1 - highest.amax(0).mean()
     if variant == "soft_constraint":

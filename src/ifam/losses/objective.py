@@ -1,7 +1,7 @@
 """The loss terms of one training step, by name; `ifam.config.LossWeights` weighs them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from ifam.config import LossWeights
 from ifam.errors import TrainingError, UsageError
 from ifam.losses import functional as losses
 from ifam.output import PartDiscovery
+from ifam.processes import WHOLE, Share
 
 Terms = dict[str, Tensor]
 
@@ -20,11 +21,21 @@ def classification_term(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
 
-def stage1_terms(discovery: PartDiscovery, labels: Tensor, maps_back: Tensor | None, weights: LossWeights) -> Terms:
+OVER_BATCH = frozenset({"foreground_presence"})
+"""terms that are no mean over images: of a batch that several processes share, they see it all"""
+
+
+def stage1_terms(
+    discovery: PartDiscovery,
+    labels: Tensor,
+    maps_back: Tensor | None,
+    weights: LossWeights,
+    share: Share = WHOLE,
+) -> Terms:
     """Stage-1 classification and the losses that shape parts.
 
     ``maps_back``: the part maps of a transformed view, moved back, or None where equivariance has no weight.
-    Terms of weight 0 are not computed.
+    Terms of weight 0 are not computed. ``share``: what the images are of their batch.
     """
     maps = discovery.part_maps
     features = discovery.part_features.to(maps.dtype)
@@ -32,7 +43,7 @@ def stage1_terms(discovery: PartDiscovery, labels: Tensor, maps_back: Tensor | N
         "stage1": lambda: classification_term(discovery.stage1_logits, labels),
         "orthogonality": lambda: losses.orthogonality(features),
         "equivariance": lambda: losses.equivariance(maps, maps if maps_back is None else maps_back),
-        "foreground_presence": lambda: losses.foreground_presence(maps),
+        "foreground_presence": lambda: losses.foreground_presence(maps, share=share),
         "background_presence": lambda: losses.background_presence(maps),
         "total_variation": lambda: losses.total_variation(maps),
         "entropy": lambda: losses.entropy(maps),
@@ -42,7 +53,7 @@ def stage1_terms(discovery: PartDiscovery, labels: Tensor, maps_back: Tensor | N
     return {name: term() for name, term in terms.items() if active[name] > 0}
 
 
-def total_loss(terms: Terms, weights: LossWeights) -> Tensor:
+def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     """The weighted sum.
 
     Raises:

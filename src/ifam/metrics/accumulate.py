@@ -36,6 +36,24 @@ class Accumulator:
             self._batches.setdefault(name, []).append(value.detach().cpu())
         self.num_samples += next(iter(sizes.values()))
 
+    @classmethod
+    def of_all(cls, parts: Sequence["Accumulator"]) -> "Accumulator":
+        """What several processes recorded, in the order of ``index``, which each image has of its own.
+
+        Raises:
+            UsageError: an image that was counted twice.
+        """
+        whole = cls()
+        for part in parts:
+            if part.num_samples:
+                whole.update(**{name: part[name] for name in part._batches})
+        if len(parts) > 1 and whole.num_samples:
+            order = whole["index"].argsort()
+            whole._batches = {name: [whole[name][order]] for name in whole._batches}
+            if bool((whole["index"].diff() == 0).any()):
+                raise UsageError(f"records: expected every image once, got {whole.num_samples} with repetitions")
+        return whole
+
     def __contains__(self, name: str) -> bool:
         return name in self._batches
 

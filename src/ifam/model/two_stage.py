@@ -15,6 +15,7 @@ from ifam.model.base import BackboneSpec, Classifier, at_least, check_mask
 from ifam.model.classifier import TokenClassifier, bias_free_linear
 from ifam.output import EncodedDiscovery, Output, PartDiscovery, Selection
 from ifam.preprocessing import Preprocessing
+from ifam.processes import WHOLE, Share
 
 
 class IFAM(Classifier):
@@ -156,18 +157,23 @@ class IFAM(Classifier):
         """Whether the mask limits what the prediction can rest on: not without stage 2, nor with soft masks."""
         return self.stage2 is not None and not self.soft_masks
 
-    def discover(self, images: Tensor) -> EncodedDiscovery:
-        """Stage 1 alone. In training mode it draws Gumbel noise and drops parts before classification."""
+    def discover(self, images: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
+        """Stage 1 alone. In training mode it draws Gumbel noise and drops parts before classification.
+
+        Of a batch that several processes ``share``, each draws for all images and takes what is for its own.
+        """
         self.check_images(images)
         tokens = self.stage1(images)
         _, tokens_BhwD = self.stage1.split(tokens, (images.shape[2], images.shape[3]))
         logits = part_maths.part_logits(tokens_BhwD, self.prototypes)
-        noise = part_maths.gumbel_like(logits) if self.training else 0
+        noise = share.own(part_maths.gumbel_like(share.whole(logits))) if self.training else 0
         maps = part_maths.part_maps(logits + noise, self.temperature)
         features = self._part_features(maps, tokens_BhwD)
         foreground = features[..., :-1].transpose(1, 2)
         if self.training:
-            kept = part_maths.drop_parts((len(images), self.num_parts), self.part_dropout, images.device)
+            kept = share.own(
+                part_maths.drop_parts((share.total(len(images)), self.num_parts), self.part_dropout, images.device)
+            )
             foreground = foreground * (kept / (1 - self.part_dropout))[..., None].to(foreground.dtype)
         scores = self.part_classifier(foreground).transpose(1, 2)
         return EncodedDiscovery(
@@ -186,16 +192,20 @@ class IFAM(Classifier):
         remove_parts: Sequence[int] = (),
         token_quantile: float | None = None,
         mask: Tensor | None = None,
+        share: Share = WHOLE,
     ) -> Selection:
         """The mask of stage 2: token removal, then part removal; a given ``mask`` replaces the result.
 
-        In training mode the mask has Gumbel noise of its own, unless switched off, and loses whole parts.
+        In training mode the mask has Gumbel noise of its own, unless switched off, and loses whole parts; ``share`` as
+        for `discover`.
         """
         logits, background = discovery.part_logits, self.num_parts
         survives = torch.ones(len(logits), background, dtype=torch.bool, device=logits.device)
         if self.training:
-            logits = logits + part_maths.gumbel_like(logits) if self.mask_noise else logits
-            survives = part_maths.drop_parts((len(logits), background), self.stage2_part_dropout, logits.device)
+            if self.mask_noise:
+                logits = logits + share.own(part_maths.gumbel_like(share.whole(logits)))
+            drawn = (share.total(len(logits)), background)
+            survives = share.own(part_maths.drop_parts(drawn, self.stage2_part_dropout, logits.device))
         if self.dropped_parts == "reassigned":
             logits = masking.without_parts(logits, survives)
         winners = masking.assign_parts(logits)

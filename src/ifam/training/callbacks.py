@@ -82,8 +82,9 @@ class BestModel(Callback):
             return
         if self.best is None or module.selection_score > self.best:
             self.best, self.epoch = module.selection_score, trainer.current_epoch
+            weights = module.weights()
             if trainer.is_global_zero:
-                save(module.model, self.folder)
+                save(module.model, self.folder, weights)
 
     def state_dict(self) -> dict[str, Any]:
         """For exact resumption."""
@@ -125,7 +126,8 @@ class ProgressBar(Callback):
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Advance."""
         assert self._bar is not None
-        self._bar.update(self._task, advance=len(batch), epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+        images = len(batch) * trainer.world_size
+        self._bar.update(self._task, advance=images, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
         self._bar.update(self._task, rate=self._bar.tasks[0].speed or 0.0)
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:

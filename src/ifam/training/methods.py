@@ -16,7 +16,7 @@ from ifam.data.transforms import IMAGE_ONLY
 from ifam.errors import UsageError
 from ifam.evaluate import predict_batch
 from ifam.losses.equivariance import RigidTransform
-from ifam.losses.objective import Terms, classification_term, stage1_terms
+from ifam.losses.objective import OVER_BATCH, Terms, classification_term, stage1_terms
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier, TokenClassifier
 from ifam.model.masked import MaskedClassifier
@@ -44,6 +44,8 @@ class Method(ABC):
     """
 
     first_run: TrainingConfig | None = None
+    over_batch: frozenset[str] = frozenset()
+    """terms that are no mean over images, and see all of a batch that several processes share"""
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
@@ -80,6 +82,8 @@ class Method(ABC):
 class TwoStage(Method):
     """iFAM, and PDiscoFormer, which is its first stage alone."""
 
+    over_batch = OVER_BATCH
+
     def build(self, class_names: Sequence[str]) -> IFAM:
         """See `Method`."""
         model = self.config.model
@@ -104,16 +108,17 @@ class TwoStage(Method):
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
         """Stage-1 terms unless stage 1 is frozen; the stage-2 term once stage 2 has begun."""
-        images, labels = batch.images, batch.labels
+        images, labels, share = batch.images, batch.labels, batch.share
         weights, optimizer = self.config.losses, self.config.optimizer
         stage2_alone = optimizer.freeze_stage1 and epoch >= optimizer.stage1_epochs
         with torch.set_grad_enabled(not stage2_alone):
-            discovery = model.discover(images)
-        terms = (
-            {} if stage2_alone else stage1_terms(discovery, labels, self._maps_back(model, images, weights), weights)
-        )
+            discovery = model.discover(images, share)
+        terms: Terms = {}
+        if not stage2_alone:
+            terms = stage1_terms(discovery, labels, self._maps_back(model, batch, weights), weights, share)
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
-            terms["stage2"] = classification_term(model.second_stage(images, model.select(discovery)), labels)
+            selection = model.select(discovery, share=share)
+            terms["stage2"] = classification_term(model.second_stage(images, selection), labels)
         return terms
 
     def groups(self, model: IFAM) -> list[ParameterGroup]:
@@ -130,12 +135,12 @@ class TwoStage(Method):
         return groups if model.stage2 is None else groups + _token_classifier_groups(model.stage2, rates)
 
     @staticmethod
-    def _maps_back(model: IFAM, images: Tensor, weights: LossWeights) -> Tensor | None:
+    def _maps_back(model: IFAM, batch: Batch, weights: LossWeights) -> Tensor | None:
         """Part maps of a transformed view, moved back: stage 1 only."""
         if weights.equivariance == 0:
             return None
         transform = RigidTransform.draw()
-        view: PartDiscovery = model.discover(transform.apply(images))
+        view: PartDiscovery = model.discover(transform.apply(batch.images), batch.share)
         return transform.undo(view.part_maps)
 
 

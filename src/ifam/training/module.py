@@ -16,20 +16,26 @@ from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
 from ifam.output import Output
+from ifam.processes import ALONE, Processes, Share
 from ifam.score import Score, record, summarise
 from ifam.training.means import Means
 from ifam.training.methods import Method
-from ifam.training.optim import freeze_rest, make_optimizer
+from ifam.training.optim import decayed_parameters, freeze_rest, make_optimizer
 
 
 class TrainingModule(LightningModule):
     """Weighs the method's losses, and scores every epoch on the validation split.
 
     ``selection_score`` is the number that picks the best epoch, see ``TrainingConfig.select_by``.
+    Several ``processes`` compute what one would with all of the batch, each from its own images; what they log, score
+    and refuse is the same in all.
     """
 
-    def __init__(self, model: Classifier, method: Method, group_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, model: Classifier, method: Method, group_names: tuple[str, ...], processes: Processes = ALONE
+    ) -> None:
         super().__init__()
+        self.processes = processes
         self.model = model
         self.method = method
         self.group_names = group_names
@@ -39,6 +45,8 @@ class TrainingModule(LightningModule):
         self._random: dict[str, Tensor] = {}
         self._left_out: set[str] = set()
         freeze_rest(model, method.groups(model))
+        # now, since with fsdp a parameter is a flat piece later
+        self._decayed = decayed_parameters(model)
 
     def on_train_epoch_start(self) -> None:
         """Noise and dropout depend on seed and epoch alone, so that a resumed run repeats an undisturbed one."""
@@ -51,17 +59,23 @@ class TrainingModule(LightningModule):
             _generator_of(device).set_rng_state(state)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
-        """The weighted loss, or None for a batch in which no image could be read."""
-        self._report_unreadable(batch)
+        """The weighted loss, or None for a batch in which no image could be read.
+
+        Of several processes the mean of their losses is that of the batch, and so is the mean of their gradients.
+        """
+        batch = self._shared(batch)
         if len(batch) == 0:
             return None
-        terms = self.method.losses(self.model, batch, self.current_epoch)
+        over_batch, weights = self.method.over_batch, self.method.config.losses
+        found = self.method.losses(self.model, batch, self.current_epoch)
+        terms = {name: term if name in over_batch else batch.share.weigh(term) for name, term in found.items()}
+        whole = self.processes.mean(terms)
         try:
-            loss = total_loss(terms, self.method.config.losses)
+            total = total_loss(whole, weights)
         except TrainingError as error:
             raise self._diverged(str(error)) from error
-        self._means.update(terms | {"loss": loss}, len(batch))
-        return loss
+        self._means.update({**whole, "loss": total}, batch.share.total(len(batch)))
+        return total_loss(terms, weights) if self.processes.several else total
 
     def on_validation_epoch_start(self) -> None:
         """Forget the epoch before."""
@@ -70,17 +84,19 @@ class TrainingModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep what the score needs of each image: of stage 1 while it is trained alone."""
-        self._report_unreadable(batch)
+        own, batch = len(batch), self._shared(batch)
         if len(batch):
             output = predict_batch(self.model, batch)
             if isinstance(output, Output) and not self.fully_trained:  # stage 2 has not begun
                 output = replace(output, logits=output.stage1_logits)
-            self._records.update(**record(output, batch))
+            if own:
+                self._records.update(**record(output, batch))
 
     def score_epoch(self) -> None:
         """Score the whole split, while the weights that were validated are in place."""
         sizes = self.model.training_group_sizes
-        self.score = summarise(self._records, self.group_names, sizes, num_classes=self.model.num_classes)
+        records = Accumulator.of_all(self.processes.gather(self._records))
+        self.score = summarise(records, self.group_names, sizes, num_classes=self.model.num_classes)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's losses and the score."""
@@ -139,19 +155,61 @@ class TrainingModule(LightningModule):
         # Lightning's own estimate would start the loader's workers before a resumed run knows its epoch
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         steps = math.ceil(batches / config.accumulate)
-        optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps)
+        optimizer, schedule = make_optimizer(self.model, self.method.groups(self.model), config, steps, self._decayed)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": config.cosine}}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of the whole gradient, of which each process has a piece with fsdp."""
+        wrapped: Any = self.trainer.strategy.model
+        if gradient_clip_val and self.divided:
+            wrapped.clip_grad_norm_(gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    @property
+    def divided(self) -> bool:
+        """Whether each process holds a piece of the weights only."""
+        return self.processes.several and self.method.config.strategy == "fsdp"
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state of the model; of a divided one every process has to ask, and the first gets it."""
+        state = self.trainer.strategy.lightning_module_state_dict()
+        return {name.removeprefix("model."): value for name, value in state.items()}
+
+    def _shared(self, batch: Batch) -> Batch:
+        """With its share of the batch of all processes, who report together what none of them could read."""
+        seen = self.processes.gather((len(batch), batch.unreadable))
+        batch = replace(batch, unreadable=tuple(image for _, images in seen for image in images))
+        self._report_unreadable(batch)
+        if not self.processes.several:
+            return batch
+        share = Share(counts=tuple(count for count, _ in seen), rank=self.processes.rank)
+        return replace(batch if len(batch) else self._stand_in(), share=share)
+
+    def _stand_in(self) -> Batch:
+        """One black image, for a process without any: the others wait for it in the middle of a step."""
+        height, width = self.model.preprocessing.image_size
+        nothing = torch.zeros(1, dtype=torch.int64, device=self.device)
+        images = torch.zeros(1, 3, height, width, device=self.device)
+        return Batch(images=images, labels=nothing, groups=nothing, indices=nothing, given_masks=images[:, 0] > 0)
+
     def _diverged(self, what: str) -> TrainingError:
-        return TrainingError(
+        error = TrainingError(
             f"epoch {self.current_epoch + 1}, step {self.trainer.fit_loop.batch_idx + 1}: {what}; try lower learning "
             "rates in a new folder, or --resume with --precision 32-true; the last checkpoint is kept"
         )
+        error.told = not self.processes.is_first
+        return error
 
     def _report_unreadable(self, batch: Batch) -> None:
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
         for image in batch.unreadable:
-            if image.message not in self._left_out:  # once, not every epoch
+            if image.message not in self._left_out and self.processes.is_first:  # once, not every epoch
                 print(f"left out: {image.message}", file=sys.stderr)
             self._left_out.add(image.message)
 

@@ -1,7 +1,7 @@
 """AdamW with the recipe's rates, normalised weight decay, and the order of the stages."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,22 +25,26 @@ def freeze_rest(model: nn.Module, groups: Sequence[ParameterGroup]) -> None:
 
 
 def make_optimizer(
-    model: nn.Module, groups: Sequence[ParameterGroup], config: OptimizerConfig, steps_per_epoch: int
+    model: nn.Module,
+    groups: Sequence[ParameterGroup],
+    config: OptimizerConfig,
+    steps_per_epoch: int,
+    decayed: Collection[nn.Parameter] | None = None,
 ) -> tuple[AdamW, LambdaLR]:
-    """The optimizer and its schedule, stepped as ``config.cosine`` says."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    """The optimizer and its schedule, stepped as ``config.cosine`` says; ``decayed``: `decayed_parameters` if None."""
+    matrices = decayed_parameters(model) if decayed is None else decayed
     scale = math.sqrt(config.batch_size * config.accumulate / REFERENCE_BATCH)
     decay = config.weight_decay * math.sqrt(1 / (steps_per_epoch * config.epochs))
     options: list[dict[str, Any]] = []
     stages: list[Stage] = []
     for group in groups:
-        for decayed in (True, False):
-            parameters = [p for p in group.parameters if p.requires_grad and is_decayed(names[p], p) == decayed]
+        for shrinks in (True, False):
+            parameters = [p for p in group.parameters if p.requires_grad and (p in matrices) == shrinks]
             if parameters:
                 options.append(
-                    {"params": parameters, "lr": group.lr * scale, "weight_decay": decay if decayed else 0.0}
+                    {"params": parameters, "lr": group.lr * scale, "weight_decay": decay if shrinks else 0.0}
                 )
-                options[-1]["name"] = group.name if decayed else f"{group.name}_undecayed"
+                options[-1]["name"] = group.name if shrinks else f"{group.name}_undecayed"
                 stages.append(group.stage)
     optimizer = AdamW(options, betas=(0.9, 0.999))
     ticks = steps_per_epoch if config.cosine == "step" else 1
@@ -50,6 +54,11 @@ def make_optimizer(
 
     schedule = LambdaLR(optimizer, [partial(factor, stage) for stage in stages])
     return optimizer, schedule
+
+
+def decayed_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """Those that weight decay is for."""
+    return {parameter for name, parameter in model.named_parameters() if is_decayed(name, parameter)}
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:

@@ -30,6 +30,8 @@ class GroupDRO(PlainFineTuning):
     equally often, as there. Needs the group of every training image.
     """
 
+    over_batch = frozenset({"stage2"})
+
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__(config)
         self.weights = torch.empty(0)
@@ -48,7 +50,8 @@ class GroupDRO(PlainFineTuning):
     def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
         """The groups' mean losses under weights that follow them."""
         losses = F.cross_entropy(model(batch.images).logits.float(), batch.labels, reduction="none")
-        group_losses = group_means(losses, batch.groups, len(self.weights))
+        losses, groups = batch.share.all(losses), batch.share.all(batch.groups)
+        group_losses = group_means(losses, groups, len(self.weights))
         self.weights = updated_group_weights(self.weights, group_losses.detach(), self.config.robustness.group_step)
         return {"stage2": (self.weights.to(group_losses) * group_losses).sum()}
 

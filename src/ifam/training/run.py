@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ifam.files import remove_leftovers, write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.model_card import CARD, TrainingRecord, model_card
+from ifam.processes import Processes, joined
 from ifam.storage import DESCRIPTION, SPLITS, WEIGHTS, load, save
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.checkpoints import Checkpoints
@@ -50,7 +52,7 @@ from ifam.training.prepare import (
 )
 from ifam.training.registry import make_method
 from ifam.training.stopping import StopRequest, listening
-from ifam.training.trainer import LoggerName, check_logger, make_trainer, quiet_lightning
+from ifam.training.trainer import LoggerName, check_logger, check_processes, make_trainer, quiet_lightning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ def train(
     Ctrl-C and SIGTERM let the present step end, save the run and stop it; a second one stops it at once. A run that
     was killed repeats what came after its last checkpoint, with the same result to the bit on a CPU.
 
+    Processes that torchrun or srun started share one run: all call this, with the same arguments.
+
     Raises:
         UsageError: ``folder`` already holds a run, or one that is going on, or nothing to resume, or a run with other
             settings or data.
@@ -96,23 +100,32 @@ def train(
     device = torch.device(pick_device(config.device))
     splits = prepare_splits(table, config.seed)
     own = method.prepare(splits)
-    check_folder(folder, config, table, resume)
-    with locked(folder / LOCK), listening() as stop:
-        _describe_run(folder, config, table, splits)
+    with joined(device.type) as processes, listening() as stop, ExitStack() as held:
+        check_processes(config, processes)
+        say = say if processes.is_first else _say_nothing
+
+        def claim() -> None:
+            check_folder(folder, config, table, resume)
+            held.enter_context(locked(folder / LOCK))
+            _describe_run(folder, config, table, splits)
+
+        processes.first_alone(claim)
         _run_first(method, splits, folder, device, resume=resume, say=say)
         with saying_how_to_go_on(folder):
             last = folder / LAST if resume and (folder / LAST).is_file() else None
-            module, data = _prepare(method, splits, own, device, begun=last is not None, say=say)
+            module, data = _prepare(method, splits, own, device, processes, begun=last is not None, say=say)
             best, metrics = BestModel(folder), MetricsFile(folder / METRICS)
+            shown = [metrics, ProgressBar(len(own.select("train")), say)] if processes.is_first else []
             with quiet_lightning():
-                callbacks = _callbacks(method.config, folder, best, metrics, stop, len(own.select("train")), say)
-                trainer = make_trainer(method.config, device, folder, callbacks, logger)
+                callbacks = _callbacks(method.config, folder, best, shown, stop)
+                trainer = make_trainer(method.config, device, folder, callbacks, logger, processes)
                 trainer.fit(module, data, ckpt_path=last, weights_only=None)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
-            model = _calibrate_best(folder, own, method.config)
-            _write_card(folder, model, own, method.config, best.epoch)
-        return _record_result(folder, best.epoch, best.best, metrics.earlier + time.monotonic() - started)
+            model = _calibrate_best(folder, own, method.config, processes)
+            seconds = metrics.earlier + time.monotonic() - started
+            (result,) = processes.first_alone(lambda: _finish(folder, model, own, method.config, best, seconds))
+        return result
 
 
 def _prepare(
@@ -120,6 +133,7 @@ def _prepare(
     splits: ImageTable,
     own: ImageTable,
     device: torch.device,
+    processes: Processes,
     *,
     begun: bool,
     say: Callable[[str], None],
@@ -145,23 +159,22 @@ def _prepare(
         seed=config.seed,
         annotations=True,
         draw_weights=method.draw_weights(own),
+        processes=processes,
     )
-    return TrainingModule(model, method, own.group_names), data
+    return TrainingModule(model, method, own.group_names, processes), data
 
 
 def _callbacks(
     config: TrainingConfig,
     folder: Path,
     best: BestModel,
-    metrics: MetricsFile,
+    shown: Sequence[Callback],
     stop: StopRequest,
-    images: int,
-    say: Callable[[str], None],
 ) -> list[Callback]:
     """In the order in which they have to act: the average of the weights is scored and saved before it is taken out."""
     average = [] if config.ema is None else [EMAWeightAveraging(decay=config.ema)]
     checkpoints = Checkpoints(folder / LAST, minutes=config.checkpoint_minutes, stop=stop)
-    return [best, *average, metrics, ProgressBar(images, say), checkpoints]
+    return [best, *average, *shown, checkpoints]
 
 
 def _run_first(
@@ -178,12 +191,18 @@ def _run_first(
     say(f"second run, in {folder}: {method.config.method}{'; ' if found else ''}{found}")
 
 
-def _record_result(folder: Path, epoch: int, score: float, seconds: float) -> TrainingResult:
-    """``result.json``, the last file: with it the run is complete. A complete run keeps the time that it took."""
+def _finish(
+    folder: Path, model: Classifier, table: ImageTable, config: TrainingConfig, best: BestModel, seconds: float
+) -> TrainingResult:
+    """The last files, ``result.json`` at the end: with it the run is complete, and keeps the time that it took."""
+    assert best.epoch is not None
+    if isinstance(model, IFAM):  # with the thresholds
+        save(model, folder)
+    _write_card(folder, model, table, config, best.epoch)
     path = folder / RESULT
     if path.is_file():
         seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-    values: dict[str, Any] = {"best_epoch": epoch, "selection_score": score, "seconds": seconds}
+    values: dict[str, Any] = {"best_epoch": best.epoch, "selection_score": best.best, "seconds": seconds}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return TrainingResult(folder=folder, **values)
 
@@ -198,7 +217,7 @@ def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, table
     write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
 
 
-def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> Classifier:
+def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig, processes: Processes) -> Classifier:
     """The model that was kept, with its token thresholds."""
     model = load(folder)
     if isinstance(model, IFAM):
@@ -206,11 +225,15 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig) -> 
             model,
             table,
             workers=config.workers,
-            batch_size=config.optimizer.batch_size,
+            batch_size=-(-config.optimizer.batch_size // processes.size),
             precision=config.precision,
+            processes=processes,
         )
-        save(model, folder)
     return model
+
+
+def _say_nothing(line: str) -> None:
+    """Of several processes the first speaks."""
 
 
 def _write_card(folder: Path, model: Classifier, table: ImageTable, config: TrainingConfig, epoch: int) -> None:

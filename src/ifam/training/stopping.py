@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ifam.processes import started
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,7 +32,8 @@ class StopRequest:
         if self.asked or not self.awaited:
             raise KeyboardInterrupt
         self.asked = True
-        print("stopping after this step, to save; once more stops at once", file=sys.stderr)
+        if started().is_first:
+            print("stopping after this step, to save; once more stops at once", file=sys.stderr)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ifam.device import arithmetic, resolve_precision
 from ifam.losses.objective import total_loss
 from ifam.model.two_stage import IFAM
 from ifam.output import EncodedDiscovery
+from ifam.processes import WHOLE, Share
 from ifam.training.methods import TwoStage
 from ifam.training.optim import freeze_rest, make_optimizer
 
@@ -268,10 +269,10 @@ def _labelled(setting: Setting, device: str) -> tuple[Tensor, Tensor]:
 
 def _keep(model: IFAM, kept: Sequence[float]) -> None:
     """Make stage 1 of an untrained model select as much of each image as asked, without changing what it costs."""
-    discover: Callable[[Tensor], EncodedDiscovery] = model.discover
+    discover: Callable[[Tensor, Share], EncodedDiscovery] = model.discover
 
-    def shifted(images: Tensor) -> EncodedDiscovery:
-        found = discover(images)
+    def shifted(images: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
+        found = discover(images, share)
         margin = found.part_logits[:, :-1].amax(1) - found.part_logits[:, -1]
         shares = torch.tensor(kept[: len(images)], device=images.device, dtype=margin.dtype)
         ranked = margin.flatten(1).sort(1, descending=True).values
