@@ -112,7 +112,7 @@ def test_an_image_that_one_process_cannot_read_ends_both(tmp_path: Path) -> None
     assert (found["num_samples"], len(found["unreadable"])) == (7, 1)
 
 
-def stop_in_the_second_epoch(changes: dict[str, Any], data: Path, folder: Path) -> None:
+def stop_in_the_second_epoch(changes: dict[str, Any], data: Path, folder: Path, resume: bool = True) -> None:
     """One of the processes is asked to stop; both do, after the same step."""
     from ifam.training.module import TrainingModule
 
@@ -127,7 +127,8 @@ def stop_in_the_second_epoch(changes: dict[str, Any], data: Path, folder: Path) 
     with pytest.raises(KeyboardInterrupt, match="--resume goes on from"):
         run(tiny_config(**changes), read_table(data), folder)
     TrainingModule.training_step = step  # type: ignore[method-assign]
-    run(tiny_config(**changes), read_table(data), folder, resume=True)
+    if resume:
+        run(tiny_config(**changes), read_table(data), folder, resume=True)
 
 
 @pytest.mark.slow
@@ -140,6 +141,17 @@ def test_two_processes_go_on_to_the_same_bits(special: dict[str, Any], data: Pat
     for rank in (0, 1):
         (straight / f"{rank}.losses.json").unlink()
     assert_same_run(stopped, straight)
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_with_what_two_began(data: Path, tmp_path: Path) -> None:
+    changes, straight, stopped = {"optimizer__batch_size": 8}, tmp_path / "straight", tmp_path / "stopped"
+    assert torchrun(1, train_and_write_losses, changes, data, straight) == [0]
+    assert torchrun(2, stop_in_the_second_epoch, changes, data, stopped, False) == [0, 0]
+    assert torchrun(1, train_and_write_losses, changes, data, stopped, True) == [0]
+    assert losses_of(stopped, 0) == pytest.approx(losses_of(straight, 0)[-2:], rel=1e-5)
+    lines = [[line["train/loss"] for line in metrics(folder)] for folder in (stopped, straight)]
+    assert lines[0] == pytest.approx(lines[1], rel=1e-5)
 
 
 @pytest.mark.slow
