@@ -24,7 +24,7 @@ class TarImage:
     """in the place of images that cannot be found, since the tar file itself is damaged: how"""
 
     def __str__(self) -> str:
-        return str(self.tar / self.name)
+        return f"{self.tar}/{self.name}" if self.name else str(self.tar)  # not joined: the name may be absolute
 
     @property
     def suffix(self) -> str:
@@ -70,7 +70,7 @@ def _members(path: Path) -> Iterator[TarImage]:
         while member := file.next():
             file.members = []  # type: ignore[attr-defined]  # else it keeps them all
             name = PurePosixPath(member.name)
-            hidden = any(part.startswith(".") for part in name.parts)
+            hidden = any(part.startswith(".") and part != ".." for part in name.parts)
             if member.isreg() and not member.issparse() and not hidden and name.suffix.lower() in IMAGE_SUFFIXES:
                 yield TarImage(tar=path, name=name.as_posix(), offset=member.offset_data, size=member.size)
         # a header that is cut off or damaged ends the loop as zeros do, which end a whole file

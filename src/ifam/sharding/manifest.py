@@ -62,7 +62,8 @@ def _make(folder: Path, asked: Mapping[str, Any]) -> None:
         raise UsageError(
             f"{folder}: expected an empty folder or one with a {MANIFEST}, got one with {others[0]}; choose another"
         )
-    remove_leftovers(folder / IMAGES)
+    for name in (IMAGES, MANIFEST):
+        remove_leftovers(folder / name)
     write_image_list(folder / IMAGES, find_images(asked["images"], TARS_AND_IMAGES), asked["shard_size"])
     content = {"format": FORMAT, "asked": asked, "images_sha256": sha256([folder / IMAGES])}
     write_text(folder / MANIFEST, json.dumps(content, indent=1) + "\n")

@@ -12,7 +12,7 @@ from ifam.data.files import batched
 from ifam.data.tar import ImageFile
 from ifam.device import resolve_precision
 from ifam.errors import DataError
-from ifam.files import write_text
+from ifam.files import remove_leftovers, write_text
 from ifam.model.base import Classifier
 from ifam.predict import PredictionSettings, predict_batches, printable, writer
 from ifam.sharding.image_list import ImageList
@@ -127,6 +127,8 @@ def _remove_leftovers(folder: Path, share: Share) -> None:
         number = temporary.name.removeprefix(".part-").partition(".")[0]
         if number.isdecimal() and int(number) % share.world_size == share.rank:
             temporary.unlink()
+    if share.rank == 0:
+        remove_leftovers(folder / SUCCESS)
 
 
 def _conclude(folder: Path, images: ImageList) -> dict[str, int]:
