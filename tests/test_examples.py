@@ -9,6 +9,7 @@
 import re
 import shlex
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ NOT_RUN = {
     "ifam benchmark in9 --data imagenet --imagenet9 bg_challenge --class-map in_to_in9.json --runs runs": PUBLISHED,
     "ifam benchmark speed --json speed.json": "times a ViT-B for minutes",
     "ifam benchmark faithfulness --data photographs --runs runs": "an hour of explainers; it has tests of its own",
+    "torchrun --nproc-per-node 8 --no-python ifam predict run shards/ --out predictions/ --workers 4": "eight GPUs",
     "ifam app run photographs/": "serves until it is stopped; tests/app has a browser look at it",
 }
 """lines that are parsed and not run, and why"""
@@ -103,6 +105,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("finch", "heron"):
         copy(birds / rows[0][1], folder / "others" / name)
     shutil.copytree(birds, folder / "waterbird_complete95_forest2water2")
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards/photographs-000000.tar", "w") as out:
+        out.add(folder / "flat", ".")
     torch.save(snapshot(), folder / "snapshot_best.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

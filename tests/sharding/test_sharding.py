@@ -97,7 +97,7 @@ def test_killed_and_resumed_to_the_same_bits(place: Path, moment: str) -> None:
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
         killed += process.exitcode != 0
-    assert killed >= 5
+    assert killed >= 4
     assert shards(Path("out")).missing == 0
     for number in range(6):
         assert part(Path("out"), number).read_bytes() == part(Path("straight"), number).read_bytes()
@@ -140,14 +140,17 @@ def test_a_folder_of_tar_files_and_a_damaged_one(place: Path, capsys: pytest.Cap
         Path(name).rename(f"tars/{name}")
     content = Path("tars/1.tar").read_bytes()
     Path("tars/1.tar").write_bytes(content[:5000])
-    assert main(["predict", "run", "tars", "--out", "out", "--device", "cpu"]) == 1
+    assert main(["predict", "run", "tars", "--out", "out", "--device", "cpu"]) == 0  # a few are no failure of all
     output = capsys.readouterr()
     assert "out is complete: every one of" in output.out
-    assert output.err.startswith("error: ")
-    assert output.err.count("\n") == 1
+    assert output.err == ""
     faults = [row for row in rows("out") if row["path"] == "tars/1.tar"]
     assert [row["status"] for row in faults] == ["unreadable"]
     assert "expected a whole tar file" in faults[0]["message"]
+    Path("tars/1.tar").unlink()
+    Path("tars/1.tar").write_bytes(b"")
+    assert main(["predict", "run", "tars/1.tar", "--out", "new", "--device", "cpu"]) == 1
+    assert "got none that could be read" in capsys.readouterr().err
 
 
 def test_processes_share_the_work_without_talking(place: Path) -> None:
