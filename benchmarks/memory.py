@@ -12,12 +12,14 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+import protocol
 
 from ifam.benchmarks.report import circumstances
 from ifam.benchmarks.speed.timing import resident
@@ -86,23 +88,24 @@ def linearity(found: dict[int, list[float]]) -> float:
     return round(statistics.median(found[most]) / statistics.median(found[fewest]) * fewest / most, 4)
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """What was asked for, as it is ready."""
     table = read_table(options.data)
-    resources = {"batch_size": options.batch_size, "precision": options.precision}
-    with tempfile.TemporaryDirectory() as folder:
-        memory = resident_while_predicting(
-            options.run, first(table, options.images), resources, Path(folder, "rows.parquet")
+    precision = resolve_precision(options.precision, "cpu")
+    resources = {"batch_size": options.batch_size, "precision": precision}
+    if "predict" in options.measure:
+        with tempfile.TemporaryDirectory() as folder:
+            chosen, out = first(table, options.images), Path(folder, "rows.parquet")
+            memory = resident_while_predicting(options.run, chosen, resources, out)
+        growth = round(memory[max(memory)] / memory[200] - 1, 4)
+        yield (
+            f"predict, {precision}",
+            {"growth from image 200 to the last": growth, "resident MiB after images": memory},
         )
-    print(memory, flush=True)
-    cost = cost_of_evaluation(options.run, table, [500, 2000], options.rounds, resources)
-    print(cost, flush=True)
-    return {
-        "resident MiB of predict after images": memory,
-        "growth from image 200 to the last": round(memory[max(memory)] / memory[200] - 1, 4),
-        "evaluate": cost,
-        "cost over linear, by processor seconds": linearity(cost["processor seconds"]),
-        "cost over linear, by seconds": linearity(cost["seconds"]),
-    }
+    if "evaluate" in options.measure:
+        cost = cost_of_evaluation(options.run, table, [500, 2000], options.rounds, resources)
+        over = {f"cost over linear, by {kind}": linearity(values) for kind, values in cost.items()}
+        yield f"evaluate, {precision}", over | cost
 
 
 def main() -> None:
@@ -112,16 +115,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="default 2000")
     parser.add_argument("--batch-size", type=int, default=20, help="default 20")
     parser.add_argument("--rounds", type=int, default=3, help="of evaluation (default 3)")
-    parser.add_argument("--precision", default="auto", help="default auto")
+    parser.add_argument("--precision", default="32-true", help="default 32-true, as that of the commands")
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--measure", nargs="+", choices=("predict", "evaluate"), default=("predict", "evaluate"))
     options = parser.parse_args()
-    body = {
-        "description": (__doc__ or "").splitlines()[0],
-        "command": "python benchmarks/memory.py DATA --run RUN --json FILE",
-        "circumstances": circumstances() | {"precision": resolve_precision(options.precision, "cpu")},
-        "measured": measure(options),
-    }
-    write_text(options.json, json.dumps(body, indent=1) + "\n")
+    found = protocol.measured_before(options.json, "measured")
+    for name, value in measure(options):
+        found[name] = value
+        print(name, value, flush=True)
+        body = {
+            "description": (__doc__ or "").splitlines()[0],
+            "command": "python benchmarks/memory.py DATA --run RUN --json FILE",
+            "circumstances": circumstances(),
+            "measured": found,
+        }
+        write_text(options.json, json.dumps(body, indent=1) + "\n")
 
 
 if __name__ == "__main__":
