@@ -40,8 +40,8 @@ FLAGS = {
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
     "intervene": "--batch-size --device --figure --json --precision --select-by --workers",
-    "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --token-quantile "
-    "--workers",
+    "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --shard-size "
+    "--token-quantile --workers",
     "app": "--device --host --port",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown "
     "--methods --precision --recipe --reference --rounds --runs --seeds --set --workers",

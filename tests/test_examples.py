@@ -9,6 +9,7 @@
 import re
 import shlex
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ NOT_RUN = {
     "torchrun --nproc-per-node 4 -m ifam evaluate run photographs/": PROCESSES,
     f"{MACHINES.format(rank=0)} -m ifam train photographs/ --out run": PROCESSES,
     f"{MACHINES.format(rank=1)} -m ifam train photographs/ --out run": PROCESSES,
+    "torchrun --nproc-per-node 8 --no-python ifam predict run shards/ --out predictions/ --workers 4": "eight GPUs",
     "ifam app run photographs/": "serves until it is stopped; tests/app has a browser look at it",
 }
 """lines that are parsed and not run, and why"""
@@ -109,6 +111,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("finch", "heron"):
         copy(birds / rows[0][1], folder / "others" / name)
     shutil.copytree(birds, folder / "waterbird_complete95_forest2water2")
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards/photographs-000000.tar", "w") as out:
+        out.add(folder / "flat", ".")
     torch.save(snapshot(), folder / "snapshot_best.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -19,7 +19,7 @@ LAYERS = (
     ("data", "storage"),
     ("model_card",),
     ("doctor", "calibrate", "score", "evaluate", "imagenet9", "interventions", "explanations"),
-    ("intervene", "predict", "verify", "training", "exporting", "hub"),
+    ("intervene", "predict", "sharding", "verify", "training", "exporting", "hub"),
     ("console",),
     ("demo", "benchmarks", "report", "app"),
     ("commands",),

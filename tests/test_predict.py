@@ -10,12 +10,13 @@ from generated import write_image
 from PIL import Image
 from torch import Tensor
 
+from ifam.data.find import find_images
 from ifam.data.images import open_image
 from ifam.data.transforms import test_transform as view_of
 from ifam.errors import DataError, UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
-from ifam.predict import PredictionRow, find_images, overlay_names, predict, writer
+from ifam.predict import PredictionRow, overlay_names, predict, writer
 
 
 @pytest.fixture
@@ -171,18 +172,18 @@ def test_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     inside = [Path("b/1.JPG"), Path("b/2.png"), Path("b/deep/3.webp")]
-    assert find_images(["b"]) == inside
-    assert find_images(["b/*.png", "a.png"]) == [Path("b/2.png"), Path("a.png")]
-    assert find_images(["**/*.png"]) == [Path("a.png"), Path("b/2.png")]
-    assert find_images(["b/2.png", "b", "b/2.png"]) == [Path("b/2.png"), Path("b/1.JPG"), Path("b/deep/3.webp")]
+    assert list(find_images(["b"])) == inside
+    assert list(find_images(["b/*.png", "a.png"])) == [Path("b/2.png"), Path("a.png")]
+    assert list(find_images(["**/*.png"])) == [Path("a.png"), Path("b/2.png")]
+    assert list(find_images(["b/2.png", "b", "b/2.png"])) == [Path("b/2.png"), Path("b/1.JPG"), Path("b/deep/3.webp")]
     (tmp_path / "[1].png").touch()
-    assert find_images(["[1].png"]) == [Path("[1].png")]
+    assert list(find_images(["[1].png"])) == [Path("[1].png")]
     for pattern in ("c", "c/*.png", "b/*.gif"):
         with refuses_line(pattern, "found none", error=DataError):
-            find_images([pattern])
+            list(find_images([pattern]))
     (tmp_path / "empty").mkdir()
     with refuses_line("empty", "found none", error=DataError):
-        find_images(["empty"])
+        list(find_images(["empty"]))
 
 
 def test_images_are_never_held_all_at_once(model: IFAM, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from ifam.commands import (
     train,
     verify,
 )
+from ifam.device import limit_kernel_caches
 from ifam.errors import CheckpointError, DataError, IfamError, UsageError
 from ifam.processes import started
 
@@ -66,6 +67,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
+    limit_kernel_caches()
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         options = parser().parse_args(arguments)

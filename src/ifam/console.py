@@ -1,5 +1,7 @@
 """What the commands show: tables, lines and progress bars."""
 
+import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ifam.metrics.bootstrap import Interval
     from ifam.predict import PredictionRow
     from ifam.score import GroupResult
+    from ifam.sharding.run import ShardedPrediction
     from ifam.verify import Certificate
 
 
@@ -183,6 +186,17 @@ def print_row(row: "PredictionRow") -> None:
     print(f"{row.path}: {answer}{kept}{note}")
 
 
+def print_sharded(found: "ShardedPrediction", folder: object) -> None:
+    """What was done in this call, and whether all is there."""
+    done = f"{_images(found.predicted)} in this call"
+    if found.statuses is None:
+        print(f"{done}; {found.missing} of {found.shards} shards in {folder} are missing, which other processes write")
+        return
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(found.statuses.items()))
+    total = sum(found.statuses.values())
+    print(f"{done}; {folder} is complete: every one of {total} images once, in {found.shards} shards ({counts})")
+
+
 def print_certificate(found: "Certificate") -> None:
     """What was replaced and what it changed; then what the guarantee does not cover."""
     rows = [
@@ -268,5 +282,24 @@ def show_progress(what: str) -> Any:
         bar.update(task, completed=done, total=total, rate=bar.tasks[0].speed or 0.0)
         if done >= total:
             bar.stop()
+
+    return show
+
+
+def report_progress(what: str, seconds: float = 60.0) -> Any:
+    """The same; where there is no terminal, as in the log of a batch system, a line at most every so many seconds."""
+    from time import monotonic
+
+    if sys.stderr.isatty():
+        return show_progress(what)
+    start = shown = monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        now = monotonic()
+        if now - shown >= seconds:
+            shown, rate = now, done / (now - start)
+            left = timedelta(seconds=round((total - done) / rate))
+            print(f"{what}: {done} of {total}, {rate:.1f} images/s, {left} left", file=sys.stderr, flush=True)
 
     return show

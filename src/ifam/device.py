@@ -1,5 +1,6 @@
 """Where the work runs, and in which arithmetic."""
 
+import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,19 @@ from ifam.processes import started
 
 if TYPE_CHECKING:
     import torch
+
+
+KERNEL_CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+
+
+def limit_kernel_caches() -> None:
+    """Keep fewer of the kernels that oneDNN makes on CPUs for each shape; call it before torch is loaded.
+
+    Packed batches have a shape of their own nearly every time, and each takes some MB: by default up to 1,024 kernels
+    are kept, hundreds of MB. What the environment says stays.
+    """
+    for name, value in KERNEL_CACHES.items():
+        os.environ.setdefault(name, value)
 
 
 def pick_device(name: str) -> str:

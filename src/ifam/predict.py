@@ -1,12 +1,12 @@
 """Predictions and maps for files, folders and globs."""
 
-import glob
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,18 +14,17 @@ import torch
 
 from ifam.config import Precision
 from ifam.data.batch import Batch
-from ifam.data.folders import images_below
-from ifam.data.module import ImageDataModule
-from ifam.data.table import table_of_files
+from ifam.data.files import batched, read_batches
+from ifam.data.tar import ImageFile
 from ifam.device import arithmetic
-from ifam.errors import DataError, UsageError
+from ifam.errors import UsageError
 from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
 from ifam.files import replacing
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
-from ifam.output import Output
+from ifam.output import Output, Prediction
 
 OVERLAY_SIDE = 480
 NO_EVIDENCE, ABSTAINED, UNREADABLE, OK = "no evidence", "abstained", "unreadable", "ok"
@@ -48,31 +47,45 @@ class PredictionRow:
     message: str | None = None
 
 
-def find_images(patterns: Sequence[str]) -> list[Path]:
-    """Files as named, images below folders, and what globs match; each once, in order.
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """What decides a prediction, beside the model and the image."""
 
-    Raises:
-        DataError: a pattern that finds nothing.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        path = Path(pattern)
-        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
-        images = [image for match in matches for image in _images_at(match)]
-        if not images:
-            raise DataError(f"{pattern}: expected images, a folder of images or a glob that matches some, found none")
-        found |= dict.fromkeys(images)
-    return list(found)
+    min_kept: float = 0.0
+    remove_parts: Sequence[int] = ()
+    token_quantile: float | None = None
+    precision: Precision = "32-true"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_kept <= 1:
+            raise UsageError(f"min_kept: expected a share from 0 to 1, got {self.min_kept}")
+
+    def interventions_on(self, model: Classifier) -> dict[str, Any]:
+        """Arguments of the model's call.
+
+        Raises:
+            UsageError: this model has no parts, or sees more than its mask, and more was asked of it.
+        """
+        if self.min_kept > 0 and not (isinstance(model, IFAM) and model.is_faithful):
+            raise UsageError(
+                "min-kept: expected a model whose prediction rests on its mask only, got one that sees more"
+            )
+        return interventions_on(model, self.remove_parts, self.token_quantile)
 
 
-def _images_at(path: Path) -> list[Path]:
-    return list(images_below(path)) if path.is_dir() else [path]
+@dataclass(frozen=True, kw_only=True)
+class PredictedBatch:
+    """Rows of a batch of files, in order, and what they were made from."""
+
+    rows: Sequence[PredictionRow]
+    batch: Batch
+    output: Prediction | None
+    """None where no file could be read"""
 
 
-@torch.inference_mode()
 def predict(
     model: Classifier,
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     *,
     min_kept: float = 0.0,
     remove_parts: Sequence[int] = (),
@@ -92,30 +105,47 @@ def predict(
     """
     if overlays is not None and not isinstance(model, IFAM):
         raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
-    if min_kept > 0 and not (isinstance(model, IFAM) and model.is_faithful):
-        raise UsageError("min-kept: expected a model whose prediction rests on its mask only, got one that sees more")
-    if not 0 <= min_kept <= 1:
-        raise UsageError(f"min_kept: expected a share from 0 to 1, got {min_kept}")
-    interventions = interventions_on(model, remove_parts, token_quantile)
-    model = model.to(device).eval()
-    table = table_of_files(paths, model.class_names)
-    data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
+    settings = PredictionSettings(
+        min_kept=min_kept, remove_parts=remove_parts, token_quantile=token_quantile, precision=precision
     )
-    names = overlay_names(paths) if overlays else []
-    for batch in data.loader("test"):
-        rows = {image.index: _unreadable(paths[image.index], image.message) for image in batch.unreadable}
+    names = iter(overlay_names(paths) if overlays else [])
+    for found in predict_batches(model, batched(paths, batch_size), settings, workers=workers, device=device):
+        if overlays is not None:
+            _draw(model, found, [overlays / name for name in islice(names, len(found.rows))])
+        yield from found.rows
+
+
+@torch.inference_mode()
+def predict_batches(
+    model: Classifier,
+    batches: Iterable[Sequence[ImageFile]],
+    settings: PredictionSettings,
+    *,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> Iterator[PredictedBatch]:
+    """The rows of each batch of files; of ``batches`` no more is held than is being read.
+
+    Raises:
+        UsageError: settings that ask for parts of a model that has none.
+    """
+    interventions = settings.interventions_on(model)
+    model = model.to(device).eval()
+    for images, batch in read_batches(batches, model.preprocessing, workers=workers):
+        rows = {each.index: _unreadable(images[each.index], each.message) for each in batch.unreadable}
+        output = None
         if len(batch):
-            with arithmetic(precision, torch.device(device)):
+            with arithmetic(settings.precision, torch.device(device)):
                 output = model(batch.images.to(device), **interventions)
-            rows |= dict(zip(batch.indices.tolist(), _rows(model, output, batch, paths, min_kept), strict=True))
-            if overlays is not None and isinstance(model, IFAM):
-                _draw(model, output, batch, [overlays / names[index] for index in batch.indices.tolist()])
-        yield from (rows[index] for index in sorted(rows))
+            rows |= dict(
+                zip(batch.indices.tolist(), _rows(model, output, batch, images, settings.min_kept), strict=True)
+            )
+        yield PredictedBatch(rows=[rows[index] for index in sorted(rows)], batch=batch, output=output)
 
 
-def overlay_names(paths: Sequence[Path]) -> list[str]:
+def overlay_names(images: Sequence[ImageFile]) -> list[str]:
     """A picture name for each file: its own; where files share it, the way to it from the folder above them all."""
+    paths = [Path(str(image)) for image in images]
     shared = Counter(path.stem for path in paths)
     above = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
 
@@ -126,7 +156,7 @@ def overlay_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _rows(
-    model: Classifier, output: Any, batch: Batch, paths: Sequence[Path], min_kept: float
+    model: Classifier, output: Any, batch: Batch, images: Sequence[ImageFile], min_kept: float
 ) -> Iterable[PredictionRow]:
     probabilities = output.logits.float().softmax(1)
     best = probabilities.max(1)
@@ -139,7 +169,7 @@ def _rows(
         elif kept == 0:
             status = NO_EVIDENCE
         yield PredictionRow(
-            path=str(paths[index]),
+            path=printable(images[index]),
             status=status,
             label=None if status == ABSTAINED else model.class_names[int(best.indices[row])],
             probability=None if status == ABSTAINED else float(best.values[row]),
@@ -148,15 +178,33 @@ def _rows(
         )
 
 
-def _unreadable(path: Path, message: str) -> PredictionRow:
+def _unreadable(image: ImageFile, message: str) -> PredictionRow:
     return PredictionRow(
-        path=str(path), status=UNREADABLE, label=None, probability=None, kept=None, parts=None, message=message
+        path=printable(image),
+        status=UNREADABLE,
+        label=None,
+        probability=None,
+        kept=None,
+        parts=None,
+        message=printable(message),
     )
 
 
-def _draw(model: IFAM, output: Output, batch: Batch, paths: Sequence[Path]) -> None:
-    """The parts over what the model saw of each photograph, enlarged so that small images can be looked at."""
-    for image, parts, path in zip(batch.images, output.parts.cpu().numpy(), paths, strict=True):
+def printable(text: object) -> str:
+    r"""As text in UTF-8; bytes of a name that are none as ``\xff``."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _draw(model: Classifier, found: PredictedBatch, paths: Sequence[Path]) -> None:
+    """The parts over what the model saw of each photograph, enlarged so that small images can be looked at.
+
+    ``paths``: of the pictures, one for each row.
+    """
+    if not isinstance(model, IFAM) or not isinstance(found.output, Output):
+        return
+    batch, parts_of_images = found.batch, found.output.parts.cpu().numpy()
+    for index, image, parts in zip(batch.indices.tolist(), batch.images, parts_of_images, strict=True):
+        path = paths[index]
         photograph = to_photograph(image, model.preprocessing)
         factor = max(1, round(OVERLAY_SIDE / min(photograph.shape[:2])))
         save_overlay(path, photograph.repeat(factor, 0).repeat(factor, 1), parts, model.num_parts)
@@ -175,7 +223,7 @@ def writer(path: Path) -> AbstractContextManager[Write]:
         return _jsonl(path)
     if path.suffix == ".parquet":
         return _parquet(path)
-    raise UsageError(f"out: expected a name ending in .parquet or .jsonl, got {str(path)!r}")
+    raise UsageError(f"out: expected a name ending in .parquet or .jsonl, or that of a folder, got {str(path)!r}")
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Models as folders: ``model.safetensors`` with the weights and ``model.json`` with everything else."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -66,6 +68,15 @@ def weights_sha256(folder: str | Path) -> str | None:
     """Of a run's or model's weights; None where the folder holds none."""
     path = Path(folder) / WEIGHTS
     return sha256([path]) if path.is_file() else None
+
+
+def model_sha256(model: Classifier) -> str:
+    """Of everything that a saved model holds, wherever it was loaded from."""
+    seen = hashlib.sha256(json.dumps(describe_model(model)).encode())
+    for name, value in sorted(model.state_dict().items()):
+        seen.update(name.encode())
+        seen.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return seen.hexdigest()
 
 
 def known_splits(folder: str | Path) -> dict[str, str]:

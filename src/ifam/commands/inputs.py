@@ -68,12 +68,13 @@ def load_with_parts(folder: str) -> "IFAM":
     return model
 
 
-def images_or_scenes(patterns: list[str]) -> list[Path]:
-    """The images that the patterns name; without any, the test images of the generated data set."""
-    from ifam.predict import find_images
+def images_or_scenes(patterns: list[str], *, tars: bool = False) -> list[Path]:
+    """The images that the patterns name, ``tars`` too; without any, the test images of the generated data set."""
+    from ifam.data.find import TARS_AND_IMAGES, find_images
+    from ifam.data.folders import IMAGE_SUFFIXES
 
     if patterns:
-        return find_images(patterns)
+        return list(find_images(patterns, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES))
     from ifam.data.read import read_table
 
     return [sample.path for sample in read_table(scenes_path()).select("test").samples]

@@ -7,8 +7,10 @@ from typing import Any
 
 from ifam.commands.arguments import add_command, add_interventions, add_resources, add_run_and_images
 from ifam.commands.inputs import images_or_scenes, resources
-from ifam.console import print_row, show_progress
-from ifam.errors import DataError
+from ifam.console import print_row, print_sharded, report_progress, show_progress
+from ifam.errors import DataError, UsageError
+
+SHARD_SIZE = 5000
 
 
 def add(subparsers: Any) -> None:
@@ -21,7 +23,18 @@ def add(subparsers: Any) -> None:
         "ifam predict run photographs/*.jpg --out predictions.parquet --overlays pictures/",
     )
     add_run_and_images(command)
-    command.add_argument("--out", type=Path, metavar="FILE", help=".parquet or .jsonl (default: a table on the screen)")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE|DIR",
+        help=".parquet or .jsonl; or a folder for shards, with which the same command goes on (default: the screen)",
+    )
+    command.add_argument(
+        "--shard-size",
+        type=int,
+        metavar="N",
+        help=f"images in a shard (default {SHARD_SIZE}; a tar file is always one)",
+    )
     command.add_argument("--overlays", type=Path, metavar="DIR", help="pictures of the parts over the photographs")
     command.add_argument("--min-kept", type=float, default=0.0, metavar="X", help="abstain below this share of tokens")
     add_interventions(command)
@@ -30,12 +43,68 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam predict``."""
-    from contextlib import ExitStack
+    if options.out is not None and is_folder(options.out):
+        to_folder(options)
+    elif options.shard_size is not None:
+        raise UsageError("shard size: expected with --out DIR alone, which holds the shards, got it without")
+    else:
+        to_file_or_screen(options)
 
-    from ifam.predict import UNREADABLE, predict, writer
+
+def is_folder(out: Path) -> bool:
+    """Whether predictions become shards: a name without a suffix, or that of a folder."""
+    return out.suffix not in (".parquet", ".jsonl") and (out.is_dir() or not out.suffix)
+
+
+def to_folder(options: Namespace) -> None:
+    """Shards in a folder, which may be there in part."""
+    from ifam.predict import PredictionSettings
+    from ifam.sharding.run import predict_shards
+    from ifam.sharding.share import own_device, share_of_environment
     from ifam.storage import load
 
-    paths = images_or_scenes(options.images)
+    if options.overlays is not None:
+        raise UsageError("overlays: expected none beside shards in a folder, got both; draw them of a few images")
+    if not options.images:
+        raise UsageError("images: expected folders, files, globs or tar files to predict into a folder, got none")
+    machine = resources(options)
+    settings = PredictionSettings(
+        min_kept=options.min_kept,
+        remove_parts=options.remove_parts,
+        token_quantile=options.token_quantile,
+        precision=machine.pop("precision"),
+    )
+    try:
+        found = predict_shards(
+            load(options.run_folder),
+            options.images,
+            options.out,
+            settings=settings,
+            shard_size=SHARD_SIZE if options.shard_size is None else options.shard_size,
+            share=share_of_environment(),
+            **machine | {"device": own_device(machine["device"])},
+            progress=report_progress("predicting"),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; the same command goes on from the shards in {options.out}") from None
+    print_sharded(found, options.out)
+    # a few broken images are no failure of a large set, which a batch system would repeat
+    if found.statuses is not None and set(found.statuses) == {"unreadable"}:
+        raise DataError(f"{options.out}: expected images, got none that could be read; see the column message")
+
+
+def to_file_or_screen(options: Namespace) -> None:
+    """One file, or a line for each image."""
+    from contextlib import ExitStack
+
+    from ifam.data.find import images_at
+    from ifam.predict import UNREADABLE, predict, writer
+    from ifam.sharding.share import share_of_environment
+    from ifam.storage import load
+
+    if share_of_environment().world_size > 1:
+        raise UsageError("out: expected a folder, which several processes can share, got none; add --out DIR")
+    paths = [image for path in images_or_scenes(options.images, tars=True) for image in images_at(path)]
     unreadable = 0
     with ExitStack() as stack:
         write = print_row if options.out is None else stack.enter_context(writer(options.out))

@@ -12,6 +12,8 @@ from ifam.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from ifam.data.tar import ImageFile
+
 DICOM_SUFFIX = ".dcm"
 
 
@@ -21,7 +23,7 @@ def require_pydicom(name: object) -> None:
         raise DataError(f"{name}: expected pydicom to read DICOM files, got none; run pip install 'ifam[medical]'")
 
 
-def read_dicom(path: Path) -> Image.Image:
+def read_dicom(path: "ImageFile") -> Image.Image:
     """The first frame, as a radiologist would see it: what is bright is dense.
 
     Grey values go through the file's modality table and window, and then from the range of the stored bits to 0–255;
@@ -31,7 +33,7 @@ def read_dicom(path: Path) -> Image.Image:
     from pydicom import dcmread
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-    dataset = dcmread(path)
+    dataset = dcmread(path if isinstance(path, Path) else path.open())
     if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError
     values: Any = dataset.pixel_array

@@ -1,7 +1,7 @@
 """Class folders, with or without train, val and test folders above them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +88,13 @@ def images_of(folder: Path, split: str | None) -> Iterator[FoundImage]:
             yield FoundImage(path=path, split=split, label=class_folder.name, group=group)
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """The images at any depth below a folder, folder by folder in the order of names, without hidden ones."""
+def images_below(folder: Path, suffixes: Container[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
+    """The images at any depth below a folder, folder by folder in the order of names, without hidden ones.
+
+    ``suffixes``: of the files that are taken for images, with the dot, in small letters.
+    """
     for directory, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield Path(directory, name)

@@ -11,10 +11,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ifam.data.dicom import DICOM_SUFFIX, dicom_size, read_dicom
 from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
+from ifam.data.tar import ImageFile
 from ifam.errors import DataError
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: ImageFile) -> Image.Image:
     """The image (of several frames the first) upright, in RGB; 16 bits are scaled to 8, transparency becomes white."""
     return to_rgb(_decode(path), path)
 
@@ -78,13 +79,13 @@ def _foreground(image: Image.Image) -> NDArray[np.bool_]:
     return foreground
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: ImageFile) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(path)
+        return Image.open(path if isinstance(path, Path) else path.open())
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(path: ImageFile) -> Image.Image:
     try:
         if path.suffix.lower() == DICOM_SUFFIX:
             return read_dicom(path)

@@ -102,7 +102,7 @@ class ImageDataModule(LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
-            worker_init_fn=_attach_to_main if self.trainer else _end_with_main,
+            worker_init_fn=_attach_to_main if self.trainer else end_with_main,
             # without one of its own a loader draws from torch's global generator whenever it is iterated
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -116,11 +116,11 @@ def batches_done(trainer: Trainer) -> int:
 
 
 def _attach_to_main(worker: int) -> None:
-    _end_with_main(worker)
+    end_with_main(worker)
     _leave_signals_to_main()
 
 
-def _end_with_main(worker: int) -> None:
+def end_with_main(worker: int) -> None:
     """A worker of a fork server does not see its main process killed: the two would keep each other alive."""
     threading.Thread(target=_wait_for_main, daemon=True).start()
 

@@ -1,0 +1,39 @@
+"""Images by the names of files and folders, and by globs."""
+
+import glob
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+
+from ifam.data.folders import IMAGE_SUFFIXES, images_below
+from ifam.data.tar import TAR_SUFFIX, ImageFile, images_in_tar
+from ifam.errors import DataError
+
+TARS_AND_IMAGES = IMAGE_SUFFIXES | {TAR_SUFFIX}
+
+
+def find_images(patterns: Sequence[str], suffixes: Container[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
+    """Files as named, images below folders, and what globs match; each once, in order, found as they are asked for.
+
+    ``suffixes``: of what is taken from folders.
+
+    Raises:
+        DataError: a pattern that finds nothing.
+    """
+    seen: set[Path] = set()  # what was matched, but not what lies below it, which may be more than fits in memory
+    for pattern in patterns:
+        path = Path(pattern)
+        matches = [path] if path.exists() else map(Path, sorted(glob.glob(pattern, recursive=True)))
+        found = False
+        for match in matches:
+            for image in images_below(match, suffixes) if match.is_dir() else [match]:
+                found = True
+                if not seen or seen.isdisjoint((image, *image.parents)):
+                    yield image
+            seen.add(match)
+        if not found:
+            raise DataError(f"{pattern}: expected images, a folder of images or a glob that matches some, found none")
+
+
+def images_at(path: Path) -> list[ImageFile]:
+    """The images of a tar file; of another file, itself."""
+    return [*images_in_tar(path)] if path.suffix.lower() == TAR_SUFFIX else [path]

@@ -1,0 +1,153 @@
+"""Shards, one after the other: each appears whole, and what is there is not done again."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from ifam.data.files import batched
+from ifam.data.tar import ImageFile
+from ifam.device import resolve_precision
+from ifam.errors import DataError
+from ifam.files import remove_leftovers, write_text
+from ifam.model.base import Classifier
+from ifam.predict import PredictionSettings, predict_batches, printable, writer
+from ifam.sharding.image_list import ImageList
+from ifam.sharding.manifest import SUCCESS, agreed_list, asked_for
+from ifam.sharding.share import Share
+from ifam.training.lock import locked
+
+Progress = Callable[[int, int], None]
+"""(images done, images in all, which for tar files is estimated from those that were opened)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedPrediction:
+    """What a process has done, and what is there now."""
+
+    predicted: int
+    """images, by this process in this call"""
+    shards: int
+    """in all"""
+    missing: int
+    """shards, which other processes have not written yet"""
+    statuses: Mapping[str, int] | None
+    """images by status, of all shards, where none is missing: every image of the list is there once"""
+
+
+def predict_shards(
+    model: Classifier,
+    patterns: Sequence[str],
+    folder: Path,
+    *,
+    settings: PredictionSettings | None = None,
+    shard_size: int = 5000,
+    share: Share | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> ShardedPrediction:
+    """Predict files, folders, globs and tar files into ``folder``, or go on with it; returns when this share is done.
+
+    ``patterns``: as for `ifam.data.find.find_images`. A batch never reaches into another shard, so that a shard does
+    not depend on when the work was interrupted. The process that finishes last checks that every image is there once.
+
+    Raises:
+        UsageError: an impossible argument, a folder with another prediction, or with one of the same rank going on.
+        DataError: no images, a damaged manifest, or a shard that does not hold what it should.
+    """
+    settings, share = settings or PredictionSettings(), share or Share()
+    # "auto" is another one on another machine
+    settings = replace(settings, precision=resolve_precision(settings.precision, torch.device(device).type))
+    settings.interventions_on(model)  # refused before the work
+    images = agreed_list(folder, asked_for(model, patterns, settings, shard_size), share)
+    with locked(folder / ".running" / f"rank-{share.rank}"):
+        _remove_leftovers(folder, share)
+        missing = _missing(folder, images)
+        todo = [number for number in share.of(len(images)) if number in missing]
+        batches = _Batches(images, todo, batch_size)
+        found = predict_batches(model, batches, settings, workers=workers, device=device)
+        done = 0
+        for number, group in groupby(found, key=lambda _: batches.next_shard()):
+            with writer(part(folder, number)) as write:
+                for batch in group:
+                    for row in batch.rows:
+                        write(row)
+                    done += len(batch.rows)
+                    if progress is not None:
+                        progress(done, batches.expected_images())
+    missing = _missing(folder, images)
+    statuses = None if missing else _conclude(folder, images)
+    return ShardedPrediction(predicted=done, shards=len(images), missing=len(missing), statuses=statuses)
+
+
+def part(folder: Path, number: int) -> Path:
+    """The file of a shard."""
+    return folder / f"part-{number:05d}.parquet"
+
+
+def _missing(folder: Path, images: ImageList) -> set[int]:
+    there = {path.name for path in folder.glob("part-*.parquet")}
+    return {number for number in range(len(images)) if part(folder, number).name not in there}
+
+
+class _Batches:
+    """The batches of some shards, found as they are asked for, and the shard of each."""
+
+    def __init__(self, images: ImageList, shards: Sequence[int], batch_size: int) -> None:
+        self.images, self.shards, self.batch_size = images, shards, batch_size
+        self._asked: deque[int] = deque()
+        self._shards_opened = self._images_found = 0
+
+    def __iter__(self) -> Iterator[list[ImageFile]]:
+        for number in self.shards:
+            images = self.images.shard(number)
+            self._shards_opened += 1
+            self._images_found += len(images)
+            for batch in batched(images, self.batch_size) if images else [[]]:  # an empty shard is written, too
+                self._asked.append(number)
+                yield batch
+
+    def next_shard(self) -> int:
+        """The shard of the first batch that was not asked about yet."""
+        return self._asked.popleft()
+
+    def expected_images(self) -> int:
+        """Of all shards, as if the others were as large as those opened so far."""
+        return round(self._images_found * len(self.shards) / self._shards_opened)
+
+
+def _remove_leftovers(folder: Path, share: Share) -> None:
+    """Delete what killed processes left of shards that nobody else writes now."""
+    for temporary in folder.glob(".part-*.parquet"):
+        number = temporary.name.removeprefix(".part-").partition(".")[0]
+        if number.isdecimal() and int(number) % share.world_size == share.rank:
+            temporary.unlink()
+    if share.rank == 0:
+        remove_leftovers(folder / SUCCESS)
+
+
+def _conclude(folder: Path, images: ImageList) -> dict[str, int]:
+    """Check that the shards hold every image of the list once and in order, count them, and say so in a file."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    statuses: Counter[str] = Counter()
+    for number in range(len(images)):
+        path = part(folder, number)
+        try:
+            rows = read_table(path, columns=["path", "status"])
+        except (OSError, ArrowException) as error:
+            raise DataError(
+                f"{path}: expected a shard, got one that cannot be read; delete it and call again"
+            ) from error
+        if rows["path"].to_pylist() != [printable(image) for image in images.shard(number)]:
+            raise DataError(f"{path}: expected each of its images once, got others; delete it and call again")
+        statuses.update(rows["status"].to_pylist())
+    lines = [f"{status}: {count}\n" for status, count in sorted(statuses.items())]
+    write_text(folder / SUCCESS, f"images: {statuses.total()}\n{''.join(lines)}")
+    return dict(statuses)
