@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from ifam.commands import (
     verify,
 )
 from ifam.errors import IfamError, UsageError
+from ifam.files import ESCAPED, printable
 
 COMMANDS = (
     demo,
@@ -39,6 +41,7 @@ COMMANDS = (
     benchmark,
 )
 INTERRUPTED = 130
+LONGEST_LINE = 1500
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,27 +66,36 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
+        sys.stdout.reconfigure(errors=ESCAPED)
     try:
+        if "" in arguments:  # a path would take it for the current folder
+            raise UsageError(f"ifam {arguments[0]}: expected no empty argument, got ''; is a variable of the shell unset?")
         options = parser().parse_args(arguments)
         options.run(options)
-    except IfamError as error:
-        if debug:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if debug:
+        if "--debug" in arguments:
             raise
-        message = " ".join(str(error).split()) or "no message"
-        print(f"error: {type(error).__name__}: {message}; add --debug to see where", file=sys.stderr)
-        return 1
+        print(f"error: {_line(error)}", file=sys.stderr)
+        return error.exit_status if isinstance(error, IfamError) else 1
     return 0
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, as one line that fits a screen."""
+    if isinstance(error, IfamError):
+        line = printable(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        line = printable(f"{error.filename}: expected to read or write it, got: {error.strerror}; check the path")
+    else:
+        line = f"{type(error).__name__}: {printable(error) or 'no message'}; add --debug to see where"
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} … {line[-300:]}"
 
 
 def parser() -> Parser:

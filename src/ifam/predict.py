@@ -22,7 +22,7 @@ from ifam.errors import DataError, UsageError
 from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
-from ifam.files import replacing
+from ifam.files import as_utf8, replacing
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Output
@@ -139,7 +139,7 @@ def _rows(
         elif kept == 0:
             status = NO_EVIDENCE
         yield PredictionRow(
-            path=str(paths[index]),
+            path=as_utf8(paths[index]),
             status=status,
             label=None if status == ABSTAINED else model.class_names[int(best.indices[row])],
             probability=None if status == ABSTAINED else float(best.values[row]),
@@ -150,7 +150,13 @@ def _rows(
 
 def _unreadable(path: Path, message: str) -> PredictionRow:
     return PredictionRow(
-        path=str(path), status=UNREADABLE, label=None, probability=None, kept=None, parts=None, message=message
+        path=as_utf8(path),
+        status=UNREADABLE,
+        label=None,
+        probability=None,
+        kept=None,
+        parts=None,
+        message=as_utf8(message),
     )
 
 

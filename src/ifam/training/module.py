@@ -152,7 +152,7 @@ class TrainingModule(LightningModule):
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
         for image in batch.unreadable:
             if image.message not in self._left_out:  # once, not every epoch
-                print(f"left out: {image.message}", file=sys.stderr)
+                print(printable(f"left out: {image.message}"), file=sys.stderr)
             self._left_out.add(image.message)
 
 
