@@ -2,14 +2,16 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from ifam.errors import OutputError, UsageError
+from ifam.errors import DataError, IfamError, OutputError, UsageError
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """disk full, limit of a file's size, quota"""
@@ -80,6 +82,25 @@ def write_text(path: str | Path, text: str) -> None:
     content = as_utf8(text).encode()
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
+
+
+def read_json(path: Path, error: type[IfamError] = DataError) -> dict[str, Any]:
+    """The names and values of a JSON file; an ``error`` of that kind where it is not one, or not there."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"), path, error)
+    except (OSError, UnicodeDecodeError) as reason:
+        raise error(f"{path}: expected a JSON file, got: {reason}") from reason
+
+
+def parse_json(text: str, where: object, error: type[IfamError] = DataError) -> dict[str, Any]:
+    """The names and values in a text; ``where`` opens the error."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{where}: expected JSON, got a damaged file ({reason})") from reason
+    if not isinstance(values, dict):
+        raise error(f"{where}: expected names and values in JSON, got {type(values).__name__}")
+    return values
 
 
 def as_utf8(text: object) -> str:

@@ -5,14 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
-from ifam.errors import CheckpointError
-from ifam.files import replacing, sha256, write_text
+from ifam.errors import CheckpointError, DataError
+from ifam.files import read_json, replacing, sha256, write_text
 from ifam.model.base import Classifier
-from ifam.model.build import Architecture, load_state, read_safetensors
+from ifam.model.build import Architecture, check_state, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier
+from ifam.model.pooled import first_line
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
 
@@ -47,13 +49,19 @@ def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
     """
     folder = _download(str(path).removeprefix("hf:")) if str(path).startswith("hf:") else Path(path)
     description = _read_description(folder / DESCRIPTION)
+    state = read_safetensors(folder / WEIGHTS)[0]
     try:
+        with torch.device("meta"):  # which takes no memory, however large the description says that the model is
+            expected = _rebuild(description).state_dict()
+        check_state(expected, state, folder / WEIGHTS)
         model = _rebuild(description)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # an odd one makes torch and timm raise many kinds
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}"
+            f"{folder / DESCRIPTION}: expected a model description, got an odd one: {first_line(error)}"
         ) from error
-    load_state(model, read_safetensors(folder / WEIGHTS)[0], folder / WEIGHTS)
+    load_state(model, state, folder / WEIGHTS)
     return model.eval()
 
 
@@ -66,7 +74,9 @@ def weights_sha256(folder: str | Path) -> str | None:
 def known_splits(folder: str | Path) -> dict[str, str]:
     """The splits that a run made of data without them, by image name; empty where it made none."""
     path = Path(folder) / SPLITS
-    splits: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    splits: dict[str, str] = read_json(path) if path.is_file() else {}
+    if not all(split in ("train", "val", "test") for split in splits.values()):
+        raise DataError(f"{path}: expected train, val or test for each image, got something else; delete the file")
     return splits
 
 
@@ -119,12 +129,8 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none"
         )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected JSON, got a damaged file ({error})") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+    description = read_json(path, CheckpointError)
+    if (found := description.get("format")) != FORMAT:
         raise CheckpointError(f"{path}: expected model format {FORMAT}, got {found}; use the version that wrote it")
     return description
 

@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterator
 
 from hostile.case import Case
 from hostile.images import image_cases
+from hostile.settings import settings_cases
 from hostile.tables import table_cases
 
-KINDS: dict[str, Callable[[], Iterator[Case]]] = {"images": image_cases, "tables": table_cases}
+KINDS: dict[str, Callable[[], Iterator[Case]]] = {
+    "images": image_cases,
+    "tables": table_cases,
+    "settings": settings_cases,
+}
 
 
 def corpus(only: str = "", every: int = 1) -> list[Case]:

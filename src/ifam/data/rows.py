@@ -12,6 +12,7 @@ Row = dict[str, str]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 BOX = ("box_x", "box_y", "box_w", "box_h")
 
+_DIGITS = 1000  # of a number; Python converts no more than some thousands
 _BATCH, _LONGEST = 256, 2**16  # rows of a Parquet file that are unpacked at once, and bytes of each
 
 _SPLITS = {
@@ -166,7 +167,7 @@ def _contains(folder: str, path: str) -> bool:
 def numbered(names: Iterable[str]) -> dict[str, int]:
     """Distinct names in order (by number where all are integers) with their positions."""
     distinct = set(names)
-    numeric = all(name.removeprefix("-").isdecimal() for name in distinct)
+    numeric = all(name.removeprefix("-").isdecimal() and len(name) <= _DIGITS for name in distinct)
     return {
         name: index for index, name in enumerate(sorted(distinct, key=lambda name: (int(name) if numeric else 0, name)))
     }

@@ -196,7 +196,16 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
     Raises:
         CheckpointError: keys or shapes differ: the checkpoint is of another architecture.
     """
-    expected = module.state_dict()
+    check_state(module.state_dict(), state, source)
+    module.load_state_dict(state)
+
+
+def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: object) -> None:
+    """Refuse weights that are not those of a model, by their names and shapes, or that are not finite.
+
+    Raises:
+        CheckpointError: see above.
+    """
     problems = [f"lacks {name}" for name in expected if name not in state]
     problems += [f"has the unknown {name}" for name in state if name not in expected]
     problems += [
@@ -210,7 +219,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
             f"{source}: a checkpoint of another architecture: it {'; it '.join(problems[:2])}{more}; "
             "choose the backbone that it was made with"
         )
-    module.load_state_dict(state)
+    wrong = next((name for name, value in state.items() if not value.isfinite().all()), None)
+    if wrong is not None:
+        raise CheckpointError(f"{source}: expected finite weights, got NaN or infinity in {wrong}; train it again")
 
 
 def describe_pooled(backbone: PooledBackbone) -> Architecture:

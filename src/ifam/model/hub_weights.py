@@ -138,7 +138,7 @@ def _statistics(path: Path, name: str) -> dict[str, Any]:
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"backbone {name}: expected JSON in {path.name}, got a damaged file: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"backbone {name}: expected names and values in {path.name}, got {type(values).__name__}")

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
 from ifam.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
-from ifam.files import make_folder
+from ifam.files import make_folder, read_json
+from ifam.model.pickles import read_pickle
 from ifam.storage import WEIGHTS
 
 CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "result.json", "checkpoints"
@@ -63,10 +62,9 @@ def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) ->
     check_same_data(folder, table)
     if last is None:  # stopped before anything was saved: it begins again
         return
-    try:
-        torch.load(last, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # damaged bytes make torch's unpickler raise anything
-        raise CheckpointError(f"{last}: expected a whole checkpoint, got a damaged one") from error
+    content = read_pickle(last, mmap=True)
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise CheckpointError(f"{last}: expected a checkpoint of a run, got something else; delete the folder")
 
 
 def check_same_settings(folder: Path, config: TrainingConfig) -> None:
@@ -82,12 +80,7 @@ def check_same_settings(folder: Path, config: TrainingConfig) -> None:
 
 def check_same_data(folder: Path, table: ImageTable) -> None:
     """Refuse a run on other data."""
-    try:
-        before = json.loads((folder / DATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / DATA}: expected a description of the run's data, got none: {error}"
-        ) from error
+    before = read_json(folder / DATA, CheckpointError)
     now = describe_data(table)
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ifam.data.batch import Batch, require_readable
 from ifam.errors import DataError, TrainingError
 from ifam.evaluate import predict_batch
+from ifam.files import printable
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier

@@ -19,7 +19,7 @@ from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import pick_device
 from ifam.errors import DataError
-from ifam.files import remove_leftovers, write_text
+from ifam.files import read_json, remove_leftovers, write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.model_card import CARD, TrainingRecord, model_card
@@ -182,7 +182,7 @@ def _record_result(folder: Path, epoch: int, score: float, seconds: float) -> Tr
     """``result.json``, the last file: with it the run is complete. A complete run keeps the time that it took."""
     path = folder / RESULT
     if path.is_file():
-        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        seconds = read_json(path).get("seconds", seconds)
     values: dict[str, Any] = {"best_epoch": epoch, "selection_score": score, "seconds": seconds}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return TrainingResult(folder=folder, **values)
