@@ -101,6 +101,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
 
 
 def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClassifier:
+    _check_values(description)
     architecture = Architecture(**description["backbone"])
     height, width = description["image_size"]
     names = description["class_names"]
@@ -114,7 +115,9 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClas
     model: IFAM | PlainClassifier | MaskedClassifier
     if description["kind"] == "ifam":
         model = IFAM(vit, **common, **description["options"])
-        model.token_thresholds = {float(q): values for q, values in description["token_thresholds"].items()}
+        model.token_thresholds = {
+            float(q): [float(value) for value in values] for q, values in description["token_thresholds"].items()
+        }
     elif description["kind"] == "masked":
         model = MaskedClassifier(vit, **common, **description["options"])
     else:
@@ -122,6 +125,19 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClas
     model.backbone_name = architecture.name
     model.training_group_sizes = description["training_group_sizes"]
     return model
+
+
+def _check_values(description: dict[str, Any]) -> None:
+    """Refuse what Python would take until somebody uses it."""
+    names, sizes = description["class_names"], description["training_group_sizes"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("class_names that are no list of names")
+    if not isinstance(sizes, dict) or not all(isinstance(size, int) for size in sizes.values()):
+        raise ValueError("training_group_sizes that are no numbers by group")
+    thresholds = description.get("token_thresholds", {})  # of models with parts
+    num_parts = description.get("options", {}).get("num_parts")
+    if not all(isinstance(values, list) and len(values) == num_parts for values in thresholds.values()):
+        raise ValueError(f"token_thresholds that are not {num_parts} numbers by quantile")
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -141,6 +141,12 @@ def cases(kind: str, bases: dict[str, Write], expected: Expected | None = None) 
         yield Case(name=f"{kind}/{name}", write=write, expected=expected)
 
 
+def brief(value: str) -> str:
+    """A value as a part of a name: unlike those of others, and not too long."""
+    shown = ascii(value)[1:-1]
+    return shown if len(shown) <= 40 else f"{shown[:30]}… of {len(value)}"
+
+
 def fresh(path: Path, content: bytes | str) -> Path:
     """A file with its folders; text as UTF-8, lone surrogates as the bytes that they stand for."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from hostile.case import Case
+from hostile.commands import command_cases
 from hostile.images import image_cases
+from hostile.models import model_cases
 from hostile.settings import settings_cases
 from hostile.tables import table_cases
 
@@ -11,6 +13,8 @@ KINDS: dict[str, Callable[[], Iterator[Case]]] = {
     "images": image_cases,
     "tables": table_cases,
     "settings": settings_cases,
+    "models": model_cases,
+    "commands": command_cases,
 }
 
 

@@ -17,7 +17,7 @@ from layouts import write_dicom
 from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".gif", ".webp", ".tif", ".bmp", ".ppm", ".pgm", ".dcm")
-PER_DAMAGE = 3
+PER_DAMAGE = 2
 
 
 def image_cases() -> Iterator[Case]:

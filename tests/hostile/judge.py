@@ -1,7 +1,6 @@
 """An input given to the command line in this process, and what came of it."""
 
 import contextlib
-import gc
 import os
 import resource
 import shutil
@@ -62,10 +61,10 @@ def judge(case: Case, place: Path, material: Material) -> Outcome:
     arguments = case.write(place, material, case.random())
     before = _listing(place), _listing(material.root)
     reset_peak()
-    began = time.monotonic()
+    began = _clock()
     with _screen(place.parent / "screen") as screen, _watched(place / "out") as seen, _at(place):
         status = _run(arguments)
-    seconds, rss = time.monotonic() - began, peak()
+    seconds, rss = _clock() - began, peak()
     seen += [f"{path} was changed" for path in sorted(_changed(before[0], _listing(place)))]
     seen += [f"{path} was changed" for path in sorted(_changed(before[1], _listing(material.root)))]
     outcome = weigh(case, status, screen(), seen, seconds, rss)
@@ -82,7 +81,7 @@ def weigh(case: Case, status: object, screen: tuple[str, str], seen: Sequence[st
     faults = [*seen]
     if status not in (0, 1, 2):
         faults.append(f"ended with {status}")
-    explained = "expected" in last or "; see ifam" in last or (_SEE_ABOVE in last and "expected" in lines[-2])
+    explained = "expected" in last or "another architecture: it " in last or "; see ifam" in last or (_SEE_ABOVE in last and "expected" in lines[-2])
     if status in (1, 2) and not (last.startswith("error: ") and explained):
         faults.append(f"no line that says what was expected: {last!r}")
     if _UNFORESEEN in err or "Traceback" in err:
@@ -109,7 +108,7 @@ def _run(arguments: Sequence[str]) -> object:
     run: Callable[[Sequence[str]], int] = SURFACES[arguments[0]]
     try:
         signal.signal(signal.SIGALRM, _overdue)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS + 1)
+        signal.setitimer(signal.ITIMER_REAL, 4 * SECONDS)  # where others use the machine too; what counts is `_clock`
         return run(arguments[1:])
     except SystemExit as stop:
         return stop.code
@@ -119,6 +118,14 @@ def _run(arguments: Sequence[str]) -> object:
         return f"{type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _clock() -> float:
+    """Seconds, without those in which this process waited for a processor that others had."""
+    waited = 0.0
+    with contextlib.suppress(OSError):
+        waited = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return time.monotonic() - waited
 
 
 def _overdue(*_: Any) -> None:
@@ -195,7 +202,6 @@ def _at(place: Path) -> Iterator[None]:
             yield
     finally:
         os.chdir(before)
-        gc.collect()
 
 
 def _listing(root: Path) -> dict[str, tuple[int, int, int]]:

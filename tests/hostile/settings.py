@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from generated import tiny_config
-from hostile.case import DAMAGES, Case, Expected, Material, Write, fresh
+from hostile.case import DAMAGES, Case, Expected, Material, Write, brief, fresh
 
 from ifam.config import to_dict
 
@@ -20,15 +20,15 @@ VALUES = (
     "'[x'", "!!python/object/apply:os.system ['touch pwned']", "!!python/name:os.system", "!!binary aGk=", "!!float x",
     "!!int x", "!x y", "&a [*a]", "*b", "x: y", "auto", "light",
 )  # fmt: skip
-HUGE = (10**6, 10**9, 10**18, 10**30, 1e300)
+HUGE = (10**9, 10**30, 1e300)
 """numbers that are too large for anything, given to a training that would begin"""
 
 
 def settings_cases() -> Iterator[Case]:
     names = list(_dotted(to_dict(tiny_config())))
     for position, name in enumerate(names):
-        for value in VALUES[position % 5 :: 5]:
-            yield _config(f"{name}={value[:40]}", lambda random, name=name, value=value: _with(name, value))
+        for value in VALUES[position % 9 :: 9]:
+            yield _config(f"{name}={brief(value)}", lambda random, name=name, value=value: _with(name, value))
     for name in NUMBERS:
         for number in HUGE:
             yield Case(name=f"settings/huge/{name}={number:g}", write=_begun(f"{name}={number!r}"))
@@ -46,7 +46,7 @@ def settings_cases() -> Iterator[Case]:
         for name, content in JSON.items():
             yield Case(name=f"settings/{file}/{name}", write=_run_with(file, content))
         for fault, damage in DAMAGES.items():
-            yield Case(name=f"settings/{file}/{fault}", write=_run_damaged(file, damage))
+            yield Case(name=f"settings/{file}/{fault}/0", write=_run_damaged(file, damage))
 
 
 def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Many cases in a process of their own, which is replaced where it dies, hangs or takes too much memory."""
 
+import gc
 import itertools
 import json
 import multiprocessing
@@ -25,10 +26,12 @@ COMMAND = "cd tests && python -m hostile --json ../benchmarks/results/hostile.js
 
 def survey(only: str = "", every: int = 1, say: Callable[[str], None] = print) -> list[Outcome]:
     """What came of each case, in order; defects are said at once."""
-    chosen, found = corpus(only, every), []
+    chosen, found = corpus(only, every), list[Outcome]()
     with tempfile.TemporaryDirectory(prefix="hostile") as folder:
         for outcome in _outcomes(chosen, Path(folder)):
             found.append(outcome)
+            if len(found) % 100 == 0:
+                say(f"{len(found)} of {len(chosen)}")
             if outcome.result == "defect":
                 say(f"{outcome.name}: {outcome.said}")
     return found
@@ -70,7 +73,7 @@ class _Worker:
             if not self.process.is_alive():
                 self.why = f"ended with {self.process.exitcode}"
                 return None
-            if time.monotonic() - self.began > 3 * SECONDS + 30:  # the input is made in that time as well
+            if time.monotonic() - self.began > 6 * SECONDS:  # the input is made in that time as well
                 self.why = "hung where no signal reached it"
                 return None
             if _resident(self.process.pid) > 1.5 * BYTES:
@@ -112,6 +115,7 @@ def _serve(pipe: Connection, folder: str) -> None:
         os.environ[name] = str(material.root)  # where a change would be seen
     material.build()
     main(["predict", str(material.model), str(material.photograph)])  # torch makes a folder of its own, once
+    gc.freeze()  # or every collection would go through all of torch
     audit()
     by_name = {case.name: case for case in corpus()}
     pipe.send("ready")

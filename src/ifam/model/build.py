@@ -194,14 +194,17 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
     """``load_state_dict`` that names what does not fit in one line.
 
     Raises:
-        CheckpointError: keys or shapes differ: the checkpoint is of another architecture.
+        CheckpointError: keys or shapes differ: the checkpoint is of another architecture; or a weight is not finite.
     """
     check_state(module.state_dict(), state, source)
+    wrong = next((name for name, value in state.items() if not value.isfinite().all()), None)
+    if wrong is not None:
+        raise CheckpointError(f"{source}: expected finite weights, got NaN or infinity in {wrong}; train it again")
     module.load_state_dict(state)
 
 
 def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: object) -> None:
-    """Refuse weights that are not those of a model, by their names and shapes, or that are not finite.
+    """Refuse weights that are not those of a model, by their names and shapes.
 
     Raises:
         CheckpointError: see above.
@@ -219,9 +222,6 @@ def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], sou
             f"{source}: a checkpoint of another architecture: it {'; it '.join(problems[:2])}{more}; "
             "choose the backbone that it was made with"
         )
-    wrong = next((name for name, value in state.items() if not value.isfinite().all()), None)
-    if wrong is not None:
-        raise CheckpointError(f"{source}: expected finite weights, got NaN or infinity in {wrong}; train it again")
 
 
 def describe_pooled(backbone: PooledBackbone) -> Architecture:

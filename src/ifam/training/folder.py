@@ -10,10 +10,12 @@ from typing import Any
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
+from ifam.errors import CheckpointError, DataError, IfamError, OutputError, TrainingError, UsageError
 from ifam.files import make_folder, read_json
 from ifam.model.pickles import read_pickle
+from ifam.model.pooled import first_line
 from ifam.storage import WEIGHTS
+from ifam.training.stopping import StopRequest
 
 CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "result.json", "checkpoints"
 LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
@@ -112,6 +114,22 @@ def how_to_go_on(folder: Path) -> str:
     if last is None:
         return f"nothing was saved in {folder} yet: the same command with --resume begins again"
     return f"the same command with --resume goes on from {last}"
+
+
+@contextmanager
+def naming_checkpoint(last: Path | None, stop: StopRequest) -> Iterator[None]:
+    """What goes wrong before the training starts, where it goes on from a checkpoint, is the fault of that file."""
+    try:
+        yield
+    except IfamError:
+        raise
+    except Exception as error:  # Lightning passes on what is missing or odd in the file as it meets it
+        if last is None or stop.awaited:
+            raise
+        raise CheckpointError(
+            f"{last}: expected the checkpoint of this run, got one that cannot be gone on from: {first_line(error)}; "
+            "delete the folder and begin again"
+        ) from error
 
 
 @contextmanager

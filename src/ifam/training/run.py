@@ -36,6 +36,7 @@ from ifam.training.folder import (
     RESULT,
     check_folder,
     describe_data,
+    naming_checkpoint,
     saying_how_to_go_on,
 )
 from ifam.training.lock import locked
@@ -107,7 +108,8 @@ def train(
             with quiet_lightning():
                 callbacks = _callbacks(method.config, folder, best, metrics, stop, len(own.select("train")), say)
                 trainer = make_trainer(method.config, device, folder, callbacks, logger)
-                trainer.fit(module, data, ckpt_path=last, weights_only=None)
+                with naming_checkpoint(last, stop):
+                    trainer.fit(module, data, ckpt_path=last, weights_only=None)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
             model = _calibrate_best(folder, own, method.config)
