@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -70,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
         sys.stdout.reconfigure(errors=ESCAPED)
     try:
-        if "" in arguments:  # a path would take it for the current folder
-            raise UsageError(f"ifam {arguments[0]}: expected no empty argument, got ''; is a variable of the shell unset?")
+        _check_words(arguments)
         options = parser().parse_args(arguments)
         options.run(options)
     except KeyboardInterrupt as stop:
@@ -87,6 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse what is no value: a path would take nothing for the current folder, and argparse ``--x=--`` for a list."""
+    empty = next((word for word in arguments if not word or word.endswith("=--")), None)
+    if empty is not None:
+        raise UsageError(f"ifam {arguments[0]}: expected a value, got {empty!r}; is a variable of the shell unset?")
+
+
 def _line(error: Exception) -> str:
     """What went wrong, as one line that fits a screen."""
     if isinstance(error, IfamError):
@@ -95,6 +102,7 @@ def _line(error: Exception) -> str:
         line = printable(f"{error.filename}: expected to read or write it, got: {error.strerror}; check the path")
     else:
         line = f"{type(error).__name__}: {printable(error) or 'no message'}; add --debug to see where"
+    line = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…{word[0][-100:]}", line)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} … {line[-300:]}"
 
 

@@ -16,6 +16,8 @@ VALUES = (
     "[", "None", "true", "0x10", "1.5", "١", "../x", "/dev/null", "/dev/full", "/proc/1/mem", "/etc/passwd", "x" * 300,
     "x" * 100_000, "a/" * 3000, "~", "$(touch pwned)", "'; touch pwned", "%s%n", "{0}", "<b>", "hf:../x", "hf:a/b", "file:///x",
 )  # fmt: skip
+WRITING = {"--out", "--json", "--overlays", "--figure", "--markdown", "--runs"}
+"""options whose values are put below ``out``: what a user names is written to, and the tests may run as root"""
 STARTS = {"demo", "benchmark", "app"}
 """commands that would begin long work or a server: only with values that have to be refused"""
 POSITIONS: dict[str, tuple[str, ...]] = {
@@ -72,12 +74,15 @@ def _words(command: str, material: Material, **others: str) -> list[str]:
     return [others.get(place, str(right[place])) for place in POSITIONS[command]]
 
 
-def _with(command: str, option: str, value: str | None) -> Write:
+def _with(command: str, option: str, given_value: str | None) -> Write:
     def write(place: Path, material: Material, random: Random) -> list[str]:
+        value = given_value
         required = list(REQUIRED.get(command, ()))
         if option in required:
             where = required.index(option)
             del required[where : where + 2]
+        if option in WRITING and value is not None and value not in ("", "--"):
+            value = f"out/{value.replace('..', 'up')}"
         given = [option] if value is None else [f"{option}={value}"] if value.startswith("-") else [option, value]
         harmless = ["--out", "file/x"] if command == "demo" and option != "--out" else []
         fresh(place / "file", "")
@@ -166,8 +171,6 @@ OUTPUTS: dict[str, tuple[Write, Expected | None]] = {
     "a run below a file": (_output(_file("out/x"), lambda material: [*TRAIN(material), "--out", "out/x/run"]), "refused"),
     "a run in a circle": (_output(_link("out/x", "x"), lambda material: [*TRAIN(material), "--out", "out/x"]), "refused"),
     "a run of a long name": (_output(lambda place: None, lambda material: [*TRAIN(material), "--out", "out/" + "x" * 400]), "refused"),
-    "a run in /dev/null": (_output(lambda place: None, lambda material: [*TRAIN(material), "--out", "/dev/null/x"]), "refused"),
-    "a run in /proc": (_output(lambda place: None, lambda material: [*TRAIN(material), "--out", "/proc/x"]), "refused"),
     "a run inside its data": (
         _output(_data_in_place, lambda material: ["ifam", "train", "out/data", *REQUIRED["train"][2:], "--out", "out/data/run"]),
         None,
@@ -178,9 +181,5 @@ OUTPUTS: dict[str, tuple[Write, Expected | None]] = {
     ),
     "pictures in a file": (_output(_file("out/p"), lambda material: [*PREDICT(material), "--overlays", "out/p"]), "refused"),
     "predictions without a suffix": (_output(lambda place: None, lambda material: [*PREDICT(material), "--out", "out/x"]), "refused"),
-    "predictions on a screen that is full": (
-        _output(lambda place: None, lambda material: [*PREDICT(material), "--out", "/dev/full/x.jsonl"]),
-        "refused",
-    ),
     "a model in a file": (_output(_file("out/m"), lambda material: [*IMPORT(material), "--out", "out/m"]), "refused"),
 }  # fmt: skip

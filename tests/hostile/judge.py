@@ -1,6 +1,7 @@
 """An input given to the command line in this process, and what came of it."""
 
 import contextlib
+import errno
 import os
 import resource
 import shutil
@@ -22,6 +23,7 @@ _STARTS = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pty.sp
 _CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 _MODE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _SEE_ABOVE = "images could not be read, see above"
+_HARMLESS = {"/dev/null", "/dev/tty"}
 _UNFORESEEN = "add --debug to see where"
 
 
@@ -48,6 +50,7 @@ class _Watch:
     """What the audit hook of this process has seen since the case began."""
 
     allowed: str = ""
+    root: str = ""
     seen: list[str] | None = None
 
 
@@ -141,27 +144,36 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _watch.seen is None:
         return
     if event == "open" and isinstance(arguments[0], str | bytes) and (arguments[2] or 0) & _MODE:
-        _note(arguments[0])
+        _note(os.path.realpath(os.fsdecode(arguments[0])))
     elif event in _CHANGES:
-        _note(*(value for value in arguments[:2] if isinstance(value, str | bytes | os.PathLike)))
+        names = (os.fsdecode(value) for value in arguments[:2] if isinstance(value, str | bytes | os.PathLike))
+        # of a link, the link itself is changed
+        _note(*(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in names))
     elif event in _STARTS:
         _watch.seen.append(f"started {arguments[0]}")
     elif event == "socket.connect":
         _watch.seen.append(f"called {arguments[1]}")
 
 
-def _note(*paths: Any) -> None:
+def _note(*paths: str) -> None:
+    """Remember what is touched; outside the folder of the survey, prevent it: this may run as root."""
     assert _watch.seen is not None
-    for path in paths:
-        full = os.path.realpath(os.fsdecode(path))
-        if not full.startswith((_watch.allowed, "/dev/", "/proc/")):
+    for full in paths:
+        if full not in _HARMLESS and not _within(full, _watch.allowed):
             _watch.seen.append(f"touched {full}")
+            if not _within(full, _watch.root):
+                raise PermissionError(errno.EACCES, "kept from it by the test", full)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + os.sep)
 
 
 @contextmanager
 def _watched(folder: Path) -> Iterator[list[str]]:
     seen: list[str] = []
-    _watch.allowed, _watch.seen = os.path.realpath(folder), seen
+    _watch.allowed, _watch.root = os.path.realpath(folder), os.path.realpath(folder.parents[1])
+    _watch.seen = seen
     try:
         yield seen
     finally:
