@@ -20,8 +20,10 @@ FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 """auto: bf16-mixed on machines with bfloat16 arithmetic, 32-true elsewhere"""
 QUANTILES = (0.90, 0.95, 0.97, 0.99)
-LARGEST_FILE = 2**16
-"""bytes of a file of settings"""
+LARGEST_FILE, LONGEST_VALUE, DEEPEST = 2**16, 2000, 10
+"""bytes of a file of settings, letters of a value in it, and how many values may lie inside each other"""
+LARGEST_NUMBER = 1e30
+"""which still is one in float32"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,15 +237,21 @@ def read(path: Path) -> TrainingConfig:
 def parse_yaml(text: str, expected: str) -> Any:
     """Plain values from YAML; ``expected`` opens the error.
 
-    Aliases are refused: a few of them that name each other unpack to billions of values.
+    Refused as it is read, piece by piece: aliases, a few of which unpack to billions of values; values that fill pages;
+    and lists in lists in lists.
     """
     import yaml
 
     try:
-        events = yaml.parse(text, yaml.SafeLoader)
-        alias = next((event.anchor for event in events if isinstance(event, yaml.AliasEvent)), None)
-        if alias is not None:
-            raise UsageError(f"{expected}, got the alias *{alias}; write out what it stands for")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UsageError(f"{expected}, got more than {DEEPEST} lists or names inside each other")
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(f"{expected}, got the alias *{event.anchor}; write out what it stands for")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_VALUE:
+                raise UsageError(f"{expected}, got a value of {len(event.value):,} letters; shorten it")
         return yaml.safe_load(text)
     except UsageError:
         raise
@@ -316,3 +324,5 @@ def _positive(name: str, value: float) -> None:
 def _finite(name: str, value: float) -> None:
     if not math.isfinite(value):
         raise UsageError(f"{name}: expected a finite number, got {value!r}")
+    if value > LARGEST_NUMBER:
+        raise UsageError(f"{name}: expected at most {LARGEST_NUMBER:g}, got {value!r}")

@@ -80,7 +80,9 @@ def translate(state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
 
 def _is_entry(name: object, value: object) -> bool:
     """A tensor that holds as many numbers as its shape says: one number stretched to billions would be copied out."""
-    if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    if value.layout != torch.strided or value.device.type != "cpu":
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 

@@ -13,7 +13,7 @@ from ifam.config import Precision
 from ifam.data.table import ImageTable
 from ifam.device import resolve_precision
 from ifam.errors import DataError
-from ifam.files import read_json, sha256
+from ifam.files import ESCAPED, read_json, sha256
 from ifam.training.folder import CONFIG, DATA, describe_data
 
 PACKAGES = ("torch", "torchvision", "timm")
@@ -67,4 +67,4 @@ def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -
 def configuration(folder: Path) -> str | None:
     """The settings of the run as it wrote them down."""
     path = folder / CONFIG
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    return path.read_text(encoding="utf-8", errors=ESCAPED) if path.is_file() else None
