@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -165,6 +166,12 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("a model without parts to show", ["app", "plain"], 2, ["plain", "a model with parts"]),
     ("no model to show", ["app", "none"], 1, ["none", "model.json", "found none"]),
     ("impossible port", ["app", "run", "--port", "70000"], 2, ["port", "65535", "70000"]),
+    ("nothing for data", ["doctor", ""], 2, ["ifam doctor", "got ''", "variable of the shell"]),
+    ("nothing for a number", [*EVALUATE, "--batch-size=--"], 2, ["expected a value", "--batch-size=--"]),
+    ("huge batch", [*EVALUATE, "--batch-size", "9" * 30], 2, ["batch size", "at most 1,000,000"]),
+    ("many workers", [*EVALUATE, "--workers", "100000"], 2, ["at most 1000 workers", "100000"]),
+    ("a name too long for a file", ["doctor", "x" * 5000], 1, ["xxx…xxx", "expected", "too long"]),
+    ("control letters", ["doctor", "\x1b[2J"], 1, ["\\x1b[2J"]),
     ("no snapshot", ["import", "none.pt", "--backbone", "test_vit", "--out", "new"], 1, ["none.pt"]),
 ]
 
@@ -430,3 +437,15 @@ def test_the_heading_of_an_evaluation_names_what_was_switched_off(
         "0.853 (341/400)",
         "no images",
     ]
+
+
+def test_file_names_in_another_encoding(place: Path) -> None:
+    """As bytes, in a process of its own: how a shell passes them on."""
+    for name in (b"\xff.png", b"a\nb.png", b"\x1b[31m.png"):
+        Path(os.fsdecode(name)).write_bytes(Path("scenes/images/1.png").read_bytes())
+        for out in ([], [b"--out", b"x.jsonl"], [b"--out", b"x.parquet"]):
+            command = [sys.executable, "-m", "ifam.cli", b"predict", b"run", name, *out]
+            done = subprocess.run(command, capture_output=True, check=False)
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert done.stdout.decode("utf-8").count("\n") == 1
+            assert b"\x1b" not in done.stdout

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,42 @@ def test_unreadable_files(tmp_path: Path, refuses_line: Any) -> None:
         path.write_bytes(content)
         with refuses_line(path):
             config.read(path)
+
+
+LAUGHS = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))
+MERGED = "\n".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a0: &a0 [lol]\n" + LAUGHS + "\nseed: *a11", "alias"),
+        ("a0: &a0 {x: 1}\n" + MERGED, "alias"),
+        ("seed: &a [*a]", "alias"),
+        ("[" * 5000, "more than 10"),
+        ("seed: " + "9" * 5000, "5,000 letters"),
+        ("seed: 0x" + "f" * 5000, "5,002 letters"),
+        ("seed: 2001-99-99", "month"),
+        ("seed: !!float x", "float"),
+        ("seed: !!python/object/apply:os.system ['touch pwned']", "python/object"),
+        ("seed: [1, 2]", "seed: expected a valid integer, got [1, 2]"),
+        ("seed: 9999999999", "seed: expected at least 0 and at most 4294967295"),
+        ("workers: 1000000", "workers: expected at least 0 and at most 1000"),
+        ("model: {num_parts: 1000000}", "model.num_parts"),
+        ("model: {image_size: 1000000}", "model.image_size"),
+        ("optimizer: {lr_heads: 1.0e+300}", "optimizer.lr_heads: expected at most 1e+30"),
+    ],
+    ids=range(15),
+)
+def test_files_that_mean_harm(text: str, said: str, tmp_path: Path, refuses_line: Any) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with refuses_line(tmp_path / "x.yaml", said):
+        config.read(tmp_path / "x.yaml")
+
+
+def test_what_is_no_file_of_settings(tmp_path: Path, refuses_line: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_text("#" * 2**17)
+    for name, said in (("pipe", "a pipe"), ("large", "65,536 bytes"), (".", "a folder")):
+        with refuses_line(tmp_path / name, said):
+            config.read(tmp_path / name)

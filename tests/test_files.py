@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ifam import files
-from ifam.errors import OutputError
-from ifam.files import append_line, remove_leftovers, replacing, write_text
+from ifam.errors import CheckpointError, DataError, OutputError
+from ifam.files import append_line, as_utf8, printable, read_json, remove_leftovers, replacing, write_text
 
 
 def test_what_stood_there_stands_until_the_new_is_whole(tmp_path: Path) -> None:
@@ -67,3 +67,20 @@ def test_no_room(error: Exception, tmp_path: Path, refuses_line: Any) -> None:
     with pytest.raises(ValueError, match=re.escape("(os error 5)")), replacing(tmp_path / "a.bin"):
         raise ValueError("(os error 5)")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"null", b"\xff", b"[" * 100_000, b'{"a":' + b"9" * 5000])
+def test_json_that_is_none(content: bytes, tmp_path: Path, refuses_line: Any) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    for error in (DataError, CheckpointError):
+        with refuses_line(tmp_path / "x.json", "expected", "JSON", error=error):
+            read_json(tmp_path / "x.json", error)
+    with refuses_line("none.json", "No such file", error=DataError):
+        read_json(tmp_path / "none.json")
+
+
+def test_names_in_another_encoding(tmp_path: Path) -> None:
+    assert as_utf8("é\udcff\n") == "é\\udcff\n"
+    assert printable("é \udcff\n\x1b[2J\u202e") == "é \\udcff \\x1b[2J\\u202e"
+    write_text(tmp_path / "a", "é\udcff")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "é\\udcff"

@@ -12,7 +12,7 @@ from torch import nn
 
 import ifam
 from ifam import storage
-from ifam.errors import CheckpointError
+from ifam.errors import CheckpointError, DataError
 from ifam.model import build
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
@@ -229,3 +229,49 @@ def test_saved_models_can_be_read_by_whoever_reads_other_files(make_model: Any, 
     modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
     assert modes == {(tmp_path / "other").stat().st_mode}
     assert ifam.load(tmp_path / "model").num_parts == make_model().num_parts
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("backbone", "arguments", "embed_dim"), 3 * 10**6),
+        (("backbone", "arguments", "depth"), 10**9),
+        (("backbone", "arguments", "reg_tokens"), 10**9),
+        (("image_size",), [10**6, 10**6]),
+        (("options", "num_parts"), 10**9),
+        (("options", "temperature"), 10**400),
+        (("class_names",), [1, 2, 3, 4]),
+        (("training_group_sizes",), [1]),
+        (("token_thresholds",), {"0.9": [1]}),
+        (("preprocessing", "mean"), [float("nan")] * 3),
+        (("preprocessing", "std"), [float("inf")] * 3),
+    ],
+    ids=str,
+)
+def test_a_description_that_asks_for_too_much(
+    place: tuple[str, ...], value: object, saved: Path, refuses_line: Any
+) -> None:
+    def change(description: dict[str, Any]) -> None:
+        for step in place[:-1]:
+            description = description[step]
+        description[place[-1]] = value
+
+    edit(saved, change)
+    with refuses_line(saved, error=CheckpointError):
+        load(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(value: float, saved: Path, refuses_line: Any) -> None:
+    state = safetensors.torch.load_file(saved / WEIGHTS)
+    state["prototypes"][1, 2] = value
+    safetensors.torch.save_file(state, saved / WEIGHTS)
+    with refuses_line(saved / WEIGHTS, "finite", "prototypes", error=CheckpointError):
+        load(saved)
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a.png": "dev"}', '{"a.png": 3}', "{"])
+def test_splits_that_are_none(content: str, tmp_path: Path, refuses_line: Any) -> None:
+    (tmp_path / storage.SPLITS).write_text(content)
+    with refuses_line(tmp_path / storage.SPLITS, error=DataError):
+        storage.known_splits(tmp_path)

@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -23,6 +25,7 @@ from ifam.commands import (
 )
 from ifam.device import limit_kernel_caches
 from ifam.errors import CheckpointError, DataError, IfamError, UsageError
+from ifam.files import ESCAPED, printable
 from ifam.processes import started
 
 COMMANDS = (
@@ -43,6 +46,7 @@ COMMANDS = (
 INTERRUPTED = 130
 GIVEN = (UsageError, DataError, CheckpointError)
 """what is wrong with a command line, with data or with a model"""
+LONGEST_LINE = 1500
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,16 +72,13 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     limit_kernel_caches()
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
+        sys.stdout.reconfigure(errors=ESCAPED)
     try:
+        _check_words(arguments)
         options = parser().parse_args(arguments)
         options.run(options)
-    except IfamError as error:
-        if debug:
-            raise
-        if _has_the_say(error):
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
     except KeyboardInterrupt as stop:
         if started().is_first:
             print(str(stop) or "interrupted", file=sys.stderr)
@@ -85,17 +86,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if debug:
+        if "--debug" in arguments:
             raise
-        message = " ".join(str(error).split()) or "no message"
-        print(f"error: {type(error).__name__}: {message}; add --debug to see where", file=sys.stderr)
-        return 1
+        if _has_the_say(error):
+            print(f"error: {_line(error)}", file=sys.stderr)
+        return error.exit_status if isinstance(error, IfamError) else 1
     return 0
 
 
-def _has_the_say(error: IfamError) -> bool:
+def _has_the_say(error: Exception) -> bool:
     """Of several processes one says what is wrong with what all were given, and each what is its own trouble."""
+    if not isinstance(error, IfamError):
+        return True
     return not error.told and not (isinstance(error, GIVEN) and started().local_rank)
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse what is no value: a path would take nothing for the current folder, and argparse ``--x=--`` for a list."""
+    empty = next((word for word in arguments if not word or word.endswith("=--")), None)
+    if empty is not None:
+        raise UsageError(f"ifam {arguments[0]}: expected a value, got {empty!r}; is a variable of the shell unset?")
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, as one line that fits a screen."""
+    if isinstance(error, IfamError):
+        line = printable(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        line = printable(f"{error.filename}: expected to read or write it, got: {error.strerror}; check the path")
+    else:
+        line = f"{type(error).__name__}: {printable(error) or 'no message'}; add --debug to see where"
+    line = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…{word[0][-100:]}", line)
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} … {line[-300:]}"
 
 
 def parser() -> Parser:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as repr_short
 from typing import Any, Literal, get_args
 
 from ifam.errors import UsageError
@@ -20,6 +21,10 @@ FixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 """auto: bf16-mixed on machines with bfloat16 arithmetic, 32-true elsewhere"""
 QUANTILES = (0.90, 0.95, 0.97, 0.99)
+LARGEST_FILE, LONGEST_VALUE, DEEPEST = 2**16, 2000, 10
+"""bytes of a file of settings, letters of a value in it, and how many values may lie inside each other"""
+LARGEST_NUMBER = 1e30
+"""which still is one in float32"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +81,10 @@ class ModelConfig:
     """a patch is selected by a mask given in pixels where the mask covers at least this share of it"""
 
     def __post_init__(self) -> None:
-        _at_least("model.num_parts", self.num_parts, 1)
+        _between("model.num_parts", self.num_parts, 1, 1000)
         sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
         for size in sizes:
-            _at_least("model.image_size", 1 if size is None else size, 1)
+            _between("model.image_size", 1 if size is None else size, 1, 10_000)
         _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
         _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
         _one_of("model.dropped_parts", self.dropped_parts, DroppedParts)
@@ -124,7 +129,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
-            _at_least(f"optimizer.{name}", getattr(self, name), 1)
+            _between(f"optimizer.{name}", getattr(self, name), 1, 1_000_000)
         for name in ("lr_prototypes", "lr_heads", "lr_tokens", "lr_stage2", "weight_decay", "gradient_clip"):
             _at_least(f"optimizer.{name}", getattr(self, name), 0)
         _one_of("optimizer.cosine", self.cosine, Cosine)
@@ -155,7 +160,7 @@ class RobustnessConfig:
         _at_least("robustness.upweight", self.upweight, 1)
         for name in ("first_epochs", "tuning_epochs"):
             value = getattr(self, name)
-            _at_least(f"robustness.{name}", 1 if value is None else value, 1)
+            _between(f"robustness.{name}", 1 if value is None else value, 1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +198,8 @@ class TrainingConfig:
         _one_of("precision", self.precision, Precision)
         _one_of("select_by", self.select_by, SelectBy)
         _one_of("strategy", self.strategy, Strategy)
-        _at_least("workers", self.workers, 0)
-        _at_least("seed", self.seed, 0)
+        _between("workers", self.workers, 0, 1000)
+        _between("seed", self.seed, 0, 2**32 - 1)
         _positive("checkpoint_minutes", self.checkpoint_minutes)
         if self.model.masks != "annotated" and self.method not in ("early_mask", "late_mask"):
             raise UsageError(f"model.masks: expected the method early_mask or late_mask beside it, got {self.method}")
@@ -226,14 +231,40 @@ def from_dict(values: Any, source: str = "config") -> TrainingConfig:
 
 def read(path: Path) -> TrainingConfig:
     """The configuration in a YAML file."""
+    try:
+        if path.exists() and not path.is_file():  # to read a pipe is to wait for it
+            raise UsageError(f"{path}: expected a YAML file, got a folder, a pipe or a device")
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError(f"{path}: expected settings in at most {LARGEST_FILE:,} bytes, got a larger file")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a readable YAML file, got: {error}") from error
+    return from_dict(parse_yaml(text, f"{path}: expected a readable YAML file"), str(path))
+
+
+def parse_yaml(text: str, expected: str) -> Any:
+    """Plain values from YAML; ``expected`` opens the error.
+
+    Refused as it is read, piece by piece: aliases, a few of which unpack to billions of values; values that fill pages;
+    and lists in lists in lists.
+    """
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{path}: expected a readable YAML file, got: {reason}") from error
-    return from_dict(values, str(path))
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UsageError(f"{expected}, got more than {DEEPEST} lists or names inside each other")
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(f"{expected}, got the alias *{event.anchor}; write out what it stands for")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_VALUE:
+                raise UsageError(f"{expected}, got a value of {len(event.value):,} letters; shorten it")
+        return yaml.safe_load(text)
+    except UsageError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # dates and numbers that are none are ValueErrors
+        raise UsageError(f"{expected}, got: {str(error).splitlines()[0]}") from error
 
 
 def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
@@ -262,7 +293,8 @@ def _validated(values: Any) -> TrainingConfig:
         if first["type"] == "value_error":  # one of ours, complete
             raise UsageError(first["msg"].removeprefix("Value error, ")) from error
         place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{place}: {first['msg']}, got {first['input']!r}") from error
+        wanted = first["msg"].removeprefix("Input should be ")
+        raise UsageError(f"{place}: expected {wanted}, got {repr_short(first['input'])}") from error
 
 
 def _refuse_unknown(values: Any, known: Any, where: str = "") -> None:
@@ -270,7 +302,7 @@ def _refuse_unknown(values: Any, known: Any, where: str = "") -> None:
         raise UsageError(f"{where}expected names and values, got {type(values).__name__}")
     for name, value in values.items():
         if name not in vars(known):
-            raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {name!r}")
+            raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {repr_short(name)}")
         if hasattr(getattr(known, name), "__dataclass_fields__"):
             _refuse_unknown(value, getattr(known, name), f"{name}: ")
 
@@ -288,7 +320,7 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 def _between(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise UsageError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r}")
+        raise UsageError(f"{name}: expected at least {least:g} and at most {most:.10g}, got {repr_short(value)}")
 
 
 def _positive(name: str, value: float) -> None:
@@ -300,3 +332,5 @@ def _positive(name: str, value: float) -> None:
 def _finite(name: str, value: float) -> None:
     if not math.isfinite(value):
         raise UsageError(f"{name}: expected a finite number, got {value!r}")
+    if value > LARGEST_NUMBER:
+        raise UsageError(f"{name}: expected at most {LARGEST_NUMBER:g}, got {value!r}")

@@ -4,6 +4,8 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ifam.files import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -183,7 +185,7 @@ def print_row(row: "PredictionRow") -> None:
     answer = "-" if row.label is None else f"{row.label} ({row.probability:.2f})"
     kept = "" if row.kept is None else f", {row.kept:.0%} of the image seen"
     note = "" if row.status == "ok" else f" [{row.status}]"
-    print(f"{row.path}: {answer}{kept}{note}")
+    print(printable(f"{row.path}: {answer}{kept}{note}"))
 
 
 def print_sharded(found: "ShardedPrediction", folder: object) -> None:

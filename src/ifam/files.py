@@ -2,18 +2,21 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from ifam.errors import OutputError, UsageError
+from ifam.errors import DataError, IfamError, OutputError, UsageError
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 """disk full, limit of a file's size, quota"""
 MIB = 2**20
+ESCAPED = "backslashreplace"
 
 
 @contextmanager
@@ -75,10 +78,40 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    content = text.encode()
+    """Write UTF-8 text, whole or not at all; what UTF-8 cannot hold, as of a file's name in another encoding, escaped."""
+    content = as_utf8(text).encode()
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)
+
+
+def read_json(path: Path, error: type[IfamError] = DataError) -> dict[str, Any]:
+    """The names and values of a JSON file; an ``error`` of that kind where it is not one, or not there."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"), path, error)
+    except (OSError, UnicodeDecodeError) as reason:
+        raise error(f"{path}: expected a JSON file, got: {reason}") from reason
+
+
+def parse_json(text: str, where: object, error: type[IfamError] = DataError) -> dict[str, Any]:
+    """The names and values in a text; ``where`` opens the error."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{where}: expected JSON, got a damaged file ({reason})") from reason
+    if not isinstance(values, dict):
+        raise error(f"{where}: expected names and values in JSON, got {type(values).__name__}")
+    return values
+
+
+def as_utf8(text: object) -> str:
+    """The same text, but for bytes of file names that are no UTF-8: they are escaped."""
+    return str(text).encode("utf-8", ESCAPED).decode("utf-8")
+
+
+def printable(text: object) -> str:
+    """One line for a screen: white space as single spaces, and escaped what would control a terminal."""
+    line = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -87,7 +120,7 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OutputError: there is no room.
     """
-    with _needing_room(path, len(line)), path.open("a", encoding="utf-8") as file:
+    with _needing_room(path, len(line)), path.open("a", encoding="utf-8", errors=ESCAPED) as file:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())

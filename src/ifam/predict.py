@@ -21,7 +21,7 @@ from ifam.errors import UsageError
 from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
-from ifam.files import replacing
+from ifam.files import as_utf8, replacing
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.output import Output, Prediction
@@ -169,7 +169,7 @@ def _rows(
         elif kept == 0:
             status = NO_EVIDENCE
         yield PredictionRow(
-            path=printable(images[index]),
+            path=as_utf8(images[index]),
             status=status,
             label=None if status == ABSTAINED else model.class_names[int(best.indices[row])],
             probability=None if status == ABSTAINED else float(best.values[row]),
@@ -180,19 +180,14 @@ def _rows(
 
 def _unreadable(image: ImageFile, message: str) -> PredictionRow:
     return PredictionRow(
-        path=printable(image),
+        path=as_utf8(image),
         status=UNREADABLE,
         label=None,
         probability=None,
         kept=None,
         parts=None,
-        message=printable(message),
+        message=as_utf8(message),
     )
-
-
-def printable(text: object) -> str:
-    r"""As text in UTF-8; bytes of a name that are none as ``\xff``."""
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _draw(model: Classifier, found: PredictedBatch, paths: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """What is done to a photograph before the model sees it; saved with every model."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -28,8 +29,10 @@ class Preprocessing:
             raise UsageError(f"image size: expected two positive numbers of pixels, got {self.image_size}")
         if self.resize not in ("crop", "squash"):
             raise UsageError(f"resize: expected crop or squash, got {self.resize!r}")
-        if min(self.std) <= 0:
+        if not all(0 < value < math.inf for value in self.std):
             raise UsageError(f"std: expected positive values, got {self.std}")
+        if not all(-math.inf < value < math.inf for value in self.mean):
+            raise UsageError(f"mean: expected finite values, got {self.mean}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ifam.errors import CheckpointError
-from ifam.files import replacing, sha256, write_text
+from ifam.errors import CheckpointError, DataError
+from ifam.files import read_json, replacing, sha256, write_text
 from ifam.model.base import Classifier
-from ifam.model.build import Architecture, load_state, read_safetensors
+from ifam.model.build import Architecture, check_state, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier
+from ifam.model.pooled import first_line
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
 
@@ -54,13 +55,19 @@ def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
     """
     folder = _download(str(path).removeprefix("hf:")) if str(path).startswith("hf:") else Path(path)
     description = _read_description(folder / DESCRIPTION)
+    state = read_safetensors(folder / WEIGHTS)[0]
     try:
+        with torch.device("meta"):  # which takes no memory, however large the description says that the model is
+            expected = _rebuild(description).state_dict()
+        check_state(expected, state, folder / WEIGHTS)
         model = _rebuild(description)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # an odd one makes torch and timm raise many kinds
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: expected a model description, got an odd one: {error}"
+            f"{folder / DESCRIPTION}: expected a model description, got an odd one: {first_line(error)}"
         ) from error
-    load_state(model, read_safetensors(folder / WEIGHTS)[0], folder / WEIGHTS)
+    load_state(model, state, folder / WEIGHTS)
     return model.eval()
 
 
@@ -82,7 +89,9 @@ def model_sha256(model: Classifier) -> str:
 def known_splits(folder: str | Path) -> dict[str, str]:
     """The splits that a run made of data without them, by image name; empty where it made none."""
     path = Path(folder) / SPLITS
-    splits: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    splits: dict[str, str] = read_json(path) if path.is_file() else {}
+    if not all(split in ("train", "val", "test") for split in splits.values()):
+        raise DataError(f"{path}: expected train, val or test for each image, got something else; delete the file")
     return splits
 
 
@@ -107,6 +116,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
 
 
 def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClassifier:
+    _check_values(description)
     architecture = Architecture(**description["backbone"])
     height, width = description["image_size"]
     names = description["class_names"]
@@ -120,7 +130,9 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClas
     model: IFAM | PlainClassifier | MaskedClassifier
     if description["kind"] == "ifam":
         model = IFAM(vit, **common, **description["options"])
-        model.token_thresholds = {float(q): values for q, values in description["token_thresholds"].items()}
+        model.token_thresholds = {
+            float(q): [float(value) for value in values] for q, values in description["token_thresholds"].items()
+        }
     elif description["kind"] == "masked":
         model = MaskedClassifier(vit, **common, **description["options"])
     else:
@@ -130,17 +142,26 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClas
     return model
 
 
+def _check_values(description: dict[str, Any]) -> None:
+    """Refuse what Python would take until somebody uses it."""
+    names, sizes = description["class_names"], description["training_group_sizes"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("class_names that are no list of names")
+    if not isinstance(sizes, dict) or not all(isinstance(size, int) for size in sizes.values()):
+        raise ValueError("training_group_sizes that are no numbers by group")
+    thresholds = description.get("token_thresholds", {})  # of models with parts
+    num_parts = description.get("options", {}).get("num_parts")
+    if not all(isinstance(values, list) and len(values) == num_parts for values in thresholds.values()):
+        raise ValueError(f"token_thresholds that are not {num_parts} numbers by quantile")
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(
             f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none"
         )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected JSON, got a damaged file ({error})") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+    description = read_json(path, CheckpointError)
+    if (found := description.get("format")) != FORMAT:
         raise CheckpointError(f"{path}: expected model format {FORMAT}, got {found}; use the version that wrote it")
     return description
 

@@ -6,7 +6,8 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from ifam.data import dicom
 from ifam.data.images import image_size, open_image
@@ -136,3 +137,31 @@ def test_class_folders_may_hold_dicom_files(tmp_path, write_dicom):
     for name in ("a", "b"):
         write_dicom(tmp_path / name / "1.dcm", np.uint8([[1]]))
     assert read_table(tmp_path).class_counts() == {"a": 1, "b": 1}
+
+
+def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path, write_dicom, refuses):
+    path = write_dicom(tmp_path / "x.dcm", np.zeros((4, 4), np.uint8))
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    for read in (open_image, image_size):
+        with refuses(path, "deflated"):
+            read(path)
+
+
+def test_every_stored_value_goes_through_tables_and_window(tmp_path, write_dicom):
+    """A table of all values, looked up, against the values themselves."""
+    values = np.arange(-(2**15), 2**15, dtype=np.int16).reshape(256, 256)
+    options = {"RescaleSlope": "2", "RescaleIntercept": "-7", "WindowCenter": "900", "WindowWidth": "30000"}
+    path = write_dicom(tmp_path / "x.dcm", values, **options)
+    dataset = dcmread(path)
+    low, high = -(2**16) - 7, 2 * (2**15 - 1) - 7
+    shares = (apply_voi_lut(apply_modality_lut(values, dataset), dataset) - low) / (high - low)
+    expected = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    assert (np.asarray(open_image(path))[..., 0] == expected).all()
+
+
+def test_grey_values_without_a_range(tmp_path, write_dicom, refuses):
+    path = write_dicom(tmp_path / "x.dcm", np.zeros((4, 4), np.uint8), BitsStored=0)
+    with refuses(path, "expected an image"):
+        open_image(path)

@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 
@@ -159,3 +160,46 @@ def test_palette_mask_counts_every_index_but_zero(tmp_path):
 def test_mask_of_another_size(tmp_path, refuses):
     with refuses("m.png", "9 × 7", "3 × 2"):
         open_mask(save(tmp_path / "m.png", np.zeros((2, 3), np.uint8)), size=(9, 7))
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.dcm"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, refuses, name):
+    os.mkfifo(tmp_path / name)
+    for read in (open_image, image_size):
+        with refuses(tmp_path / name, "a folder, a pipe or a device"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("format", ["eps", "tga", "ico"])
+def test_formats_that_nobody_asked_for_are_not_decoded_whatever_their_name(tmp_path, refuses, format):
+    Image.new("RGB", (16, 16)).save(tmp_path / "x", format)
+    path = (tmp_path / "x").rename(tmp_path / "x.jpg")
+    with refuses(path, "unknown format"):
+        open_image(path)
+
+
+def test_strips_are_refused_before_they_are_enlarged(tmp_path, refuses):
+    assert open_image(save(tmp_path / "x.png", np.zeros((1, 100, 3), np.uint8))).size == (100, 1)
+    with refuses("x.png", "1 : 100", "101 × 1 pixels"):
+        open_image(save(tmp_path / "x.png", np.zeros((1, 101, 3), np.uint8)))
+
+
+def test_every_value_of_16_bits_goes_to_the_nearest_of_8(tmp_path):
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    found = np.asarray(open_image(save(tmp_path / "x.png", values)))[..., 0]
+    assert (found == np.rint(values / 257)).all()
+
+
+def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
+    value, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    image = Image.fromarray(np.stack([value, value, value, alpha], -1).astype(np.uint8))
+    image.save(tmp_path / "x.png")
+    expected = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    assert (np.asarray(open_image(tmp_path / "x.png")) == np.asarray(expected)).all()
+
+
+def test_decoders_do_not_talk(tmp_path):
+    """Warnings are errors here: this one would be."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0"  # an EXIF block that ends too early
+    path = save(tmp_path / "x.jpg", np.zeros((8, 8, 3), np.uint8), exif=exif)
+    assert open_image(path).size == (8, 8)

@@ -47,3 +47,9 @@ def test_annotations_are_united():
 def test_refused(refuses, code, said):
     with refuses("train-rle.csv, 1.2.3", said):
         RunLengths("train-rle.csv, 1.2.3", (code,)).decode((2, 3))
+
+
+@pytest.mark.parametrize("code", ["9" * 5000 + " 1", "9" * 19 + " " + "9" * 19, "0 " + "9" * 18])
+def test_numbers_without_end(code, refuses):
+    with refuses("x.csv, 1"):
+        RunLengths("x.csv, 1", (code,)).decode((3, 4))

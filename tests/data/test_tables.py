@@ -83,3 +83,37 @@ def test_damaged_parquet(folder, refuses):
 def test_empty_parquet(folder, refuses):
     with refuses("t.parquet", "at least one row"):
         read_table_file(write(folder / "t.parquet", {"path": pa.array([], pa.string()), "label": pa.array([], "int8")}))
+
+
+def test_a_parquet_file_of_more_rows_than_bytes(folder, refuses):
+    path = folder / "t.parquet"
+    rows = 100_000
+    pq.write_table(pa.table({"path": ["a.png"] * rows, "label": ["cat"] * rows}), path)
+    assert path.stat().st_size < rows
+    with refuses(path, "fewer rows than bytes", "100,000"):
+        read_table_file(path)
+
+
+def test_a_parquet_file_of_endless_values(folder, refuses):
+    path = folder / "t.parquet"
+    pq.write_table(pa.table({"path": ["x" * 2**20] * 100, "label": ["cat"] * 100}), path)
+    with refuses(path, "at most 65,536 bytes"):
+        read_table_file(path)
+
+
+def test_other_columns_of_a_parquet_file_are_not_read(folder):
+    pictures = {"picture": [b"\xff" * 2**17] * 3}
+    assert len(read_table_file(write(folder / "t.parquet", COLUMNS | pictures))) == 3
+
+
+def test_text_that_is_none_in_a_parquet_file(folder, refuses):
+    path = write(folder / "t.parquet", COLUMNS)
+    path.write_bytes(path.read_bytes().replace(b"a.png", b"\xff.png"))
+    with refuses(path, "expected"):
+        read_table_file(path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_labels_of_thousands_of_digits(folder, name):
+    labels = ["9" * 5000, "1", "2"]
+    assert read_table_file(write(folder / name, COLUMNS | {"label": labels})).class_names == ("1", "2", labels[0])

@@ -221,3 +221,23 @@ def test_an_odd_json_file_is_refused_in_one_line(tmp_path: Path, text: str) -> N
     with pytest.raises(UsageError, match=r"vit\.json: expected a JSON file") as error:
         IFAM(path, num_parts=2, num_classes=2)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"embed_dim": 3 * 10**6}, {"depth": 10**9}, {"reg_tokens": 10**9}, {"img_size": 10**6}, {"num_heads": 0}, {"evil": 1}],
+    ids=str,
+)
+def test_a_file_that_describes_more_than_it_holds(changes: dict[str, Any], tmp_path: Path, refuses_line: Any) -> None:
+    """Refused before memory is taken: the first alone would need a hundred terabytes."""
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    state = VisionTransformer(**arguments, num_classes=0).state_dict()
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file(state, path, metadata={"arguments": json.dumps(arguments | changes)})
+    with refuses_line(path, error=CheckpointError):
+        build_vit(path, pretrained=True, image_size=None)
+
+
+def test_images_without_end(make_vit: Any, refuses_line: Any) -> None:
+    with refuses_line("at most 10,000 pixels"):
+        build_vit(make_vit(), pretrained=False, image_size=(10**6, 10**6))

@@ -1,12 +1,12 @@
 """What the folder of a run remembers of its training, for the page."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ifam.errors import DataError
+from ifam.files import parse_json
 from ifam.model.two_stage import IFAM
 from ifam.training.folder import METRICS, RESULT
 
@@ -45,7 +45,8 @@ def run_summary(model: IFAM, folder: Path) -> RunSummary:
     result, epochs = _read(folder / RESULT), _read(folder / METRICS)
     best = result[0].get("best_epoch") if result else None
     kept = next((epoch for epoch in epochs if epoch.get("epoch") == best), {})
-    validation: Mapping[str, float | None] = kept.get("val/groups", {})
+    found = kept.get("val/groups")
+    validation: Mapping[str, float | None] = found if isinstance(found, dict) else {}
     names = dict.fromkeys([*model.training_group_sizes, *validation])
     return RunSummary(
         name=folder.name,
@@ -73,6 +74,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         text = path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in (text.splitlines() if path.suffix == ".jsonl" else [text]) if line]
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected JSON, got a damaged file ({error}); delete it") from None
+    return [parse_json(line, path) for line in (text.splitlines() if path.suffix == ".jsonl" else [text]) if line]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ifam.commands.arguments import add_command
 from ifam.console import show_progress
+from ifam.files import printable
 
 
 def add(subparsers: Any) -> None:
@@ -31,4 +32,4 @@ def run(options: Namespace) -> None:
 
         print()
         for line in diagnose_data(read_table(options.data), progress=show_progress("reading")).lines():
-            print(line)
+            print(printable(line))

@@ -9,6 +9,7 @@ from ifam.commands.arguments import add_command, add_interventions, add_resource
 from ifam.commands.inputs import images_or_scenes, resources
 from ifam.console import print_row, print_sharded, report_progress, show_progress
 from ifam.errors import DataError, UsageError
+from ifam.files import printable
 
 SHARD_SIZE = 5000
 
@@ -122,7 +123,7 @@ def to_file_or_screen(options: Namespace) -> None:
             write(row)
             if row.status == UNREADABLE:
                 unreadable += 1
-                print(row.message, file=sys.stderr)
+                print(printable(row.message), file=sys.stderr)
             if options.out is not None:
                 progress(done, len(paths))
     if options.out is not None:

@@ -64,17 +64,16 @@ def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig
 
 def settings(arguments: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` with values as in YAML."""
-    import yaml
+    from ifam.config import parse_yaml
 
     changes: dict[str, Any] = {}
     for setting in arguments:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
-        try:
-            changes[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"set: expected a value such as 0.5, true or light, got {setting!r}") from error
+        changes[name] = parse_yaml(
+            value, f"set {name}: expected a value such as 0.5, true or light in {setting[:80]!r}"
+        )
     return changes
 
 

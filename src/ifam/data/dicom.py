@@ -1,10 +1,11 @@
-"""DICOM files as grey images of eight bits; needs the extra ``xray`` (pydicom)."""
+"""DICOM files as grey images of eight bits; needs the extra ``medical`` (pydicom)."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ifam.errors import DataError
@@ -30,15 +31,12 @@ def read_dicom(path: "ImageFile") -> Image.Image:
     MONOCHROME1 is turned over. pydicom's own errors pass.
     """
     require_pydicom(path)
-    from pydicom import dcmread
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
-    dataset = dcmread(path if isinstance(path, Path) else path.open())
+    dataset = _read(path)
     if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError
-    values: Any = dataset.pixel_array
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
-        values = values[0]
+    values: Any = pixel_array(dataset, index=0)
     interpretation = dataset.PhotometricInterpretation
     if values.ndim == 3 and values.dtype == np.uint8:
         return Image.fromarray(values)
@@ -47,21 +45,46 @@ def read_dicom(path: "ImageFile") -> Image.Image:
     for name in ("WindowCenter", "WindowWidth"):
         if name in dataset and not dataset[name].VM:
             del dataset[name]  # there but empty
-    values = apply_voi_lut(apply_modality_lut(values, dataset), dataset)
-    low, high = _range(dataset)
-    shares = np.clip((values - low) / (high - low), 0, 1)
+    stored = np.dtype(f"u{values.itemsize}")
+    table = _eight_bits(np.arange(2 ** (8 * stored.itemsize), dtype=stored).view(values.dtype), dataset)
     if interpretation == "MONOCHROME1":
-        shares = 1 - shares
-    return Image.fromarray(np.rint(255 * shares).astype(np.uint8))
+        table = 255 - table
+    # row by row: indices are eight bytes each, and an image may have 89 million pixels
+    return Image.fromarray(np.stack([table[row] for row in values.view(stored)]))
 
 
-def dicom_size(path: Path) -> tuple[int, int]:
+def _eight_bits(values: NDArray[Any], dataset: "Dataset") -> NDArray[np.uint8]:
+    """Stored values as shares of the range that there can be, from 0 to 255."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+    low, high = _range(dataset)
+    if not low < high:
+        raise ValueError(f"its grey values go from {low:g} to {high:g}")
+    shares = (apply_voi_lut(apply_modality_lut(values, dataset), dataset) - low) / (high - low)
+    eight: NDArray[np.uint8] = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    return eight
+
+
+def dicom_size(path: "ImageFile") -> tuple[int, int]:
     """(width, height) from the header alone."""
     require_pydicom(path)
-    from pydicom import dcmread
-
-    dataset = dcmread(path, stop_before_pixels=True)
+    dataset = _read(path, stop_before_pixels=True)
     return int(dataset.Columns), int(dataset.Rows)
+
+
+def _read(path: "ImageFile", **options: Any) -> "Dataset":
+    """A file that is not deflated: that would be inflated whole, whatever its size, before anything could be asked."""
+    from pydicom import dcmread
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with path.open("rb") if isinstance(path, Path) else path.open() as file:
+        read_preamble(file, force=True)
+        header = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        if header.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise DataError(f"{path}: expected a DICOM file that is not deflated as a whole; convert it")
+        file.seek(0)
+        return dcmread(file, **options)
 
 
 def _range(dataset: "Dataset") -> tuple[float, float]:

@@ -92,5 +92,5 @@ def class_index(path: Path) -> dict[str, str]:
     """``imagenet_class_index.json``, ``{"0": ["n01440764", "tench"], …}``, as WordNet number -> name."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")).values())
-    except (ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         raise DataError(f'{path}: expected {{"0": ["n01440764", "tench"], …}}, got something else') from None

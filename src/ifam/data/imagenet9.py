@@ -62,7 +62,7 @@ def read_in9_mapping(path: str | Path) -> dict[int, int]:
         mapping = {int(key): int(value) for key, value in json.loads(Path(path).read_text(encoding="utf-8")).items()}
     except OSError as error:
         raise DataError(f"{path}: expected in_to_in9.json, got: {error.strerror}; name the file") from None
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         mapping = {}
     if set(mapping) != set(range(_NUM_IMAGENET)) or not set(mapping.values()) <= set(range(-1, len(CLASSES))):
         raise DataError(

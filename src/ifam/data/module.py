@@ -22,6 +22,7 @@ from ifam.processes import ALONE, Processes
 
 Loader = DataLoader[Item | Unreadable]  # iterates over Batch
 LAST_STEP_SECONDS = 60
+LARGEST_BATCH, MOST_WORKERS = 1_000_000, 1000
 
 
 class ImageDataModule(LightningDataModule):
@@ -60,10 +61,13 @@ class ImageDataModule(LightningDataModule):
         self._images_only = augmentation in IMAGE_ONLY
         self._train_transform = train_transform(preprocessing, augmentation)
         self._test_transform = test_transform(preprocessing)
-        if min(self.batch_size, self.eval_batch_size) < 1:
-            raise UsageError(f"batch size: expected at least 1, got {min(self.batch_size, self.eval_batch_size)}")
-        if min(workers, seed) < 0:
-            raise UsageError(f"workers and seed: expected 0 or more, got {workers} and {seed}")
+        for size in (self.batch_size, self.eval_batch_size):
+            if not 1 <= size <= LARGEST_BATCH:
+                raise UsageError(f"batch size: expected at least 1 and at most {LARGEST_BATCH:,}, got {size}")
+        if min(workers, seed) < 0 or workers > MOST_WORKERS:
+            raise UsageError(
+                f"workers and seed: expected 0 or more, and at most {MOST_WORKERS} workers, got {workers} and {seed}"
+            )
 
     def train_dataloader(self) -> Loader:
         """Batches of random views; the last one is left out if it would hold a single image beside others."""

@@ -12,6 +12,9 @@ Row = dict[str, str]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 BOX = ("box_x", "box_y", "box_w", "box_h")
 
+_DIGITS = 1000  # of a number; Python converts no more than some thousands
+_BATCH, _LONGEST = 256, 2**16  # rows of a Parquet file that are unpacked at once, and bytes of each
+
 _SPLITS = {
     "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "0": "train", "1": "val", "2": "test",
@@ -53,21 +56,37 @@ def read_words(path: Path, *, fields: int) -> list[list[str]]:
     return [[word.strip() for word in found] for found in words]
 
 
-def read_parquet(path: Path, *, required: Sequence[str]) -> list[Row]:
-    """The same from a Parquet file: every value as text, nulls as empty text."""
-    import pyarrow
+def read_parquet(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """The same from a Parquet file, of these columns: every value as text, nulls as empty text.
+
+    Memory grows with the size of the file, whatever it unpacks to.
+    """
     import pyarrow.parquet
 
+    rows: list[Row] = []
     try:
-        check_columns(path, pyarrow.parquet.read_schema(path).names, required=required)
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(
-            f"{path}: expected a Parquet file, got one that cannot be read ({str(error).splitlines()[0]})"
-        ) from None
+        file = pyarrow.parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        check_columns(path, names, required=required)
+        if file.metadata.num_rows > path.stat().st_size:  # no two rows of an honest table are alike
+            raise DataError(f"{path}: expected fewer rows than bytes, got {file.metadata.num_rows:,}; use a CSV file")
+        columns = [name for name in (*required, *optional) if name in names]
+        for batch in file.iter_batches(_BATCH, columns=columns):
+            if batch.nbytes > _BATCH * _LONGEST:
+                raise DataError(f"{path}: expected values of at most {_LONGEST:,} bytes, got longer ones; shorten them")
+            rows += [{name: _text(value) for name, value in row.items()} for row in batch.to_pylist()]
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes make pyarrow raise many kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({reason})") from None
     if not rows:
         raise DataError(f"{path}: expected at least one row, got none; fill the table")
-    return [{name: "" if value is None else str(value).strip() for name, value in row.items()} for row in rows]
+    return rows
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def check_columns(path: Path, columns: Iterable[str], *, required: Sequence[str]) -> None:
@@ -148,7 +167,7 @@ def _contains(folder: str, path: str) -> bool:
 def numbered(names: Iterable[str]) -> dict[str, int]:
     """Distinct names in order (by number where all are integers) with their positions."""
     distinct = set(names)
-    numeric = all(name.removeprefix("-").isdecimal() for name in distinct)
+    numeric = all(name.removeprefix("-").isdecimal() and len(name) <= _DIGITS for name in distinct)
     return {
         name: index for index, name in enumerate(sorted(distinct, key=lambda name: (int(name) if numeric else 0, name)))
     }

@@ -1,6 +1,7 @@
 """Masks that come as run lengths in a table instead of as pictures."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +25,20 @@ class RunLengths:
         width, height = size
         mask = np.zeros(width * height, dtype=np.bool_)
         for code in self.codes:
-            numbers = self._numbers(code)
-            ends = np.cumsum(numbers).reshape(-1, 2)
-            if ends[-1, 1] > mask.size:
+            ends = list(accumulate(self._numbers(code)))
+            if ends[-1] > mask.size:
                 raise DataError(
                     f"{self.name}: expected runs within {width} × {height} pixels, got one that ends at "
-                    f"{ends[-1, 1]}; give the mask of this image"
+                    f"{ends[-1]}; give the mask of this image"
                 )
-            for start, end in ends:
+            for start, end in zip(ends[::2], ends[1::2], strict=True):
                 mask[start:end] = True
         # the runs go down the columns: read along the rows the mask would come out mirrored at its diagonal
         return mask.reshape(width, height).T
 
     def _numbers(self, code: str) -> list[int]:
         words = code.split()
-        if not words or len(words) % 2 or not all(word.isdecimal() for word in words):
+        if not words or len(words) % 2 or not all(word.isdecimal() and len(word) < 20 for word in words):
             raise DataError(
                 f"{self.name}: expected pairs of numbers, pixels to skip and pixels to mark, got {code[:40]!r}"
             )

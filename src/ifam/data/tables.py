@@ -6,13 +6,14 @@ from ifam.data.rows import files_of, numbered, read_csv, read_parquet, split_nam
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
-_REQUIRED = ("path", "label")
+_REQUIRED, _OPTIONAL = ("path", "label"), ("group", "split", "mask")
 
 
 def read_table_file(path: Path) -> ImageTable:
     """Files are relative to the folder of the table; labels and groups are names or integers, ordered as such."""
-    read = read_csv if path.suffix.lower() == ".csv" else read_parquet
-    rows = dict(enumerate(read(path, required=_REQUIRED), start=1))
+    is_csv = path.suffix.lower() == ".csv"
+    read = read_csv(path, required=_REQUIRED) if is_csv else read_parquet(path, required=_REQUIRED, optional=_OPTIONAL)
+    rows = dict(enumerate(read, start=1))
     for number, row in rows.items():
         if not row["label"]:
             raise DataError(f"{path}, row {number}: expected a label, got an empty field")

@@ -11,6 +11,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import timm
+import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from ifam.model.backbone import Backbone, check_backbone, refusal, resize
 from ifam.model.pooled import PooledBackbone, first_line, same_structure
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
+MOST_BLOCKS, LARGEST_SIDE = 1000, 10_000
 Channels = tuple[float, float, float]
 AnyBackbone = Backbone | PooledBackbone
 EMBEDDED = {"ifam-nano": Path(__file__).parents[1] / "weights" / "ifam-nano.safetensors"}
@@ -38,7 +40,7 @@ class Architecture:
         """The timm model with random weights, for images of its own size."""
         if self.name is not None:
             return create_timm_model(self.name, pretrained=False)
-        return VisionTransformer(**self.arguments, num_classes=0)
+        return vision_transformer(self.arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Initialisation:
 
     def resized(self, image_size: tuple[int, int]) -> "Initialisation":
         """The same, ready for images of that size."""
+        if max(image_size) > LARGEST_SIDE:
+            raise UsageError(f"image size: expected at most {LARGEST_SIDE:,} pixels, got {max(image_size)}")
         resize(self.vit, image_size)
         return replace(self, image_size=image_size)
 
@@ -129,8 +133,8 @@ def _described_vit(path: Path) -> VisionTransformer:
     """A transformer with random weights from a JSON file of timm's constructor arguments."""
     try:
         arguments = json.loads(path.read_text(encoding="utf-8"))
-        return VisionTransformer(**(arguments | {"num_classes": 0}))
-    except (OSError, ValueError, TypeError, AssertionError) as error:
+        return vision_transformer(arguments)
+    except Exception as error:  # odd arguments make timm and torch raise many kinds
         raise UsageError(
             f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer: {first_line(error)}"
         ) from error
@@ -145,12 +149,32 @@ def _load_weights_file(path: Path, *, pretrained: bool, pooled: bool) -> Initial
             "timm model"
         )
     try:
-        start = _read_metadata(metadata, pooled=pooled)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise CheckpointError(f"{path}: expected metadata of a timm model, got odd ones: {error}") from error
+        start = _read_metadata(metadata, state if pretrained else None, path, pooled=pooled)
+    except CheckpointError:
+        raise
+    except Exception as error:  # odd arguments make timm and torch raise many kinds
+        reason = first_line(error)
+        raise CheckpointError(f"{path}: expected metadata of a timm model, got odd ones: {reason}") from error
     if pretrained:
         load_state(start.vit, _without_classifier(state, start.vit), path)
     return start
+
+
+def vision_transformer(
+    arguments: Mapping[str, Any], state: Mapping[str, Tensor] | None = None, source: object = None
+) -> VisionTransformer:
+    """Timm's transformer of these arguments, which a file states, without a head.
+
+    ``state``: the weights that go with them. They are compared first: a description alone could ask for any memory.
+    """
+    if arguments.get("depth", 0) > MOST_BLOCKS:
+        raise UsageError(f"depth: expected at most {MOST_BLOCKS} blocks, got {arguments['depth']}")
+    arguments = {**arguments, "num_classes": 0}
+    if state is not None:
+        with torch.device("meta"):  # shapes without memory
+            expected = VisionTransformer(**arguments)
+        check_state(expected.state_dict(), _without_classifier(state, expected), source)
+    return VisionTransformer(**arguments)
 
 
 def _without_classifier(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -160,11 +184,13 @@ def _without_classifier(state: Mapping[str, Tensor], model: nn.Module) -> dict[s
     return {key: value for key, value in state.items() if key in own or not key.startswith(heads)}
 
 
-def _read_metadata(metadata: Mapping[str, str], *, pooled: bool) -> Initialisation:
+def _read_metadata(
+    metadata: Mapping[str, str], state: Mapping[str, Tensor] | None, path: Path, *, pooled: bool
+) -> Initialisation:
     """The architecture that a weights file names, with random weights."""
     name = metadata.get("architecture")
     if name is None:
-        model: nn.Module = VisionTransformer(**(json.loads(metadata["arguments"]) | {"num_classes": 0}))
+        model: nn.Module = vision_transformer(json.loads(metadata["arguments"]), state, path)
     else:
         model = create_timm_model(name, pretrained=False, pooled=pooled)
     start = _initialisation(model, name, pooled=pooled)
@@ -194,9 +220,21 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
     """``load_state_dict`` that names what does not fit in one line.
 
     Raises:
-        CheckpointError: keys or shapes differ: the checkpoint is of another architecture.
+        CheckpointError: keys or shapes differ: the checkpoint is of another architecture; or a weight is not finite.
     """
-    expected = module.state_dict()
+    check_state(module.state_dict(), state, source)
+    wrong = next((name for name, value in state.items() if not value.isfinite().all()), None)
+    if wrong is not None:
+        raise CheckpointError(f"{source}: expected finite weights, got NaN or infinity in {wrong}; train it again")
+    module.load_state_dict(state)
+
+
+def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: object) -> None:
+    """Refuse weights that are not those of a model, by their names and shapes.
+
+    Raises:
+        CheckpointError: see above.
+    """
     problems = [f"lacks {name}" for name in expected if name not in state]
     problems += [f"has the unknown {name}" for name in state if name not in expected]
     problems += [
@@ -210,7 +248,6 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: object) -
             f"{source}: a checkpoint of another architecture: it {'; it '.join(problems[:2])}{more}; "
             "choose the backbone that it was made with"
         )
-    module.load_state_dict(state)
 
 
 def describe_pooled(backbone: PooledBackbone) -> Architecture:

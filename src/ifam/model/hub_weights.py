@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ifam.errors import CheckpointError, UsageError
-from ifam.model.build import Initialisation, load_state, read_safetensors
+from ifam.model.build import Initialisation, load_state, read_safetensors, vision_transformer
 from ifam.model.pooled import first_line
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -67,9 +67,10 @@ def load_hub_backbone(backbone: str | Path, *, pretrained: bool) -> Initialisati
             f"backbone {name}: expected {CONFIG} and {WEIGHTS} as transformers writes them, got no "
             f"{' and no '.join(missing)}; choose a repository or a folder that holds both"
         )
-    vit = _build(_read_json(folder / CONFIG, name), name)
-    if pretrained:
-        load_state(vit, to_timm(read_safetensors(folder / WEIGHTS)[0]), f"{name}, {WEIGHTS}")
+    state = to_timm(read_safetensors(folder / WEIGHTS)[0]) if pretrained else None
+    vit = _build(_read_json(folder / CONFIG, name), name, state)
+    if state is not None:
+        load_state(vit, state, f"{name}, {WEIGHTS}")
     return Initialisation(vit=vit, name=None, **_statistics(folder / PREPROCESSOR, name))
 
 
@@ -94,8 +95,8 @@ def _rename(name: str) -> str:
     return name
 
 
-def _build(config: Mapping[str, Any], name: str) -> VisionTransformer:
-    """The architecture of a ``config.json``, with random weights."""
+def _build(config: Mapping[str, Any], name: str, state: Mapping[str, Tensor] | None) -> VisionTransformer:
+    """The architecture of a ``config.json``, with random weights; ``state``: those that it will hold."""
     kind = config.get("model_type")
     if kind not in _MODEL_TYPES:
         raise CheckpointError(
@@ -111,12 +112,13 @@ def _build(config: Mapping[str, Any], name: str) -> VisionTransformer:
     try:
         registers = config["num_register_tokens"] if kind == "dinov2_with_registers" else 0
         arguments = {ours: config[theirs] for theirs, ours in _ARGUMENTS.items()}
-        return VisionTransformer(
-            **arguments, reg_tokens=registers, no_embed_class=registers > 0, init_values=1e-5, num_classes=0
-        )
+        arguments |= {"reg_tokens": registers, "no_embed_class": registers > 0, "init_values": 1e-5}
+        return vision_transformer(arguments, state, f"{name}, {WEIGHTS}")
+    except CheckpointError:
+        raise
     except KeyError as error:
         raise CheckpointError(f"backbone {name}: expected {error.args[0]} in {CONFIG}, got none") from error
-    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # odd arguments make timm and torch raise many kinds
         raise CheckpointError(
             f"backbone {name}: expected a {CONFIG} of {kind}, got odd values: {first_line(error)}"
         ) from error
@@ -138,7 +140,7 @@ def _statistics(path: Path, name: str) -> dict[str, Any]:
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"backbone {name}: expected JSON in {path.name}, got a damaged file: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"backbone {name}: expected names and values in {path.name}, got {type(values).__name__}")

@@ -1,6 +1,5 @@
 """The authors' checkpoints, under their names for the parameters."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ifam.errors import CheckpointError
 from ifam.model.build import load_state, read_safetensors
+from ifam.model.pickles import read_pickle
 from ifam.model.two_stage import IFAM
 
 PROTOTYPES = "stage_1.fc_landmarks.weight"
@@ -54,17 +54,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a file of any of the authors' formats."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)[0]
-    if not path.is_file():
-        raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: expected a checkpoint of tensors only, got a pickle that would run code or is damaged; "
-            "it was not executed: ask its author for .safetensors"
-        ) from error
-    except Exception as error:  # damaged bytes make torch's unpickler raise anything, IndexError for one
-        raise CheckpointError(f"{path}: expected a whole PyTorch checkpoint, got a damaged file") from error
+    content = read_pickle(path)
     state = content.get("model_state", content) if isinstance(content, dict) else content
     if not isinstance(state, Mapping) or not all(_is_entry(*item) for item in state.items()):
         raise CheckpointError(f"{path}: expected a state dict or a snapshot with 'model_state', got neither")
@@ -89,7 +79,12 @@ def translate(state: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
 
 
 def _is_entry(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)
+    """A tensor that holds as many numbers as its shape says: one number stretched to billions would be copied out."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    if value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _rename(name: str) -> str:

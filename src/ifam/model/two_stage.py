@@ -92,7 +92,7 @@ class IFAM(Classifier):
         if not temperature > 0:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
         self.num_parts = num_parts
-        self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, temperature
+        self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, float(temperature)
         self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
         self.mask_noise, self.dropped_parts = mask_noise, dropped_parts
         self.token_thresholds: dict[float, list[float]] = {}

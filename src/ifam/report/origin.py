@@ -1,6 +1,5 @@
 """Hashes, versions, configuration and date."""
 
-import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +13,7 @@ from ifam.config import Precision
 from ifam.data.table import ImageTable
 from ifam.device import resolve_precision
 from ifam.errors import DataError
-from ifam.files import sha256
+from ifam.files import ESCAPED, read_json, sha256
 from ifam.training.folder import CONFIG, DATA, describe_data
 
 PACKAGES = ("torch", "torchvision", "timm")
@@ -46,7 +45,7 @@ def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
     path = folder / DATA
     if not path.is_file():
         return digest, None
-    return digest, json.loads(path.read_text(encoding="utf-8")).get("digest") == digest
+    return digest, read_json(path).get("digest") == digest
 
 
 def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -> str:
@@ -68,4 +67,4 @@ def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -
 def configuration(folder: Path) -> str | None:
     """The settings of the run as it wrote them down."""
     path = folder / CONFIG
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    return path.read_text(encoding="utf-8", errors=ESCAPED) if path.is_file() else None

@@ -12,9 +12,9 @@ from ifam.data.files import batched
 from ifam.data.tar import ImageFile
 from ifam.device import resolve_precision
 from ifam.errors import DataError
-from ifam.files import remove_leftovers, write_text
+from ifam.files import as_utf8, remove_leftovers, write_text
 from ifam.model.base import Classifier
-from ifam.predict import PredictionSettings, predict_batches, printable, writer
+from ifam.predict import PredictionSettings, predict_batches, writer
 from ifam.sharding.image_list import ImageList
 from ifam.sharding.manifest import SUCCESS, agreed_list, asked_for
 from ifam.sharding.share import Share
@@ -145,7 +145,7 @@ def _conclude(folder: Path, images: ImageList) -> dict[str, int]:
             raise DataError(
                 f"{path}: expected a shard, got one that cannot be read; delete it and call again"
             ) from error
-        if rows["path"].to_pylist() != [printable(image) for image in images.shard(number)]:
+        if rows["path"].to_pylist() != [as_utf8(image) for image in images.shard(number)]:
             raise DataError(f"{path}: expected each of its images once, got others; delete it and call again")
         statuses.update(rows["status"].to_pylist())
     lines = [f"{status}: {count}\n" for status, count in sorted(statuses.items())]

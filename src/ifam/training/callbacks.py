@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ifam.data.module import batches_done
-from ifam.files import append_line, write_text
+from ifam.errors import CheckpointError
+from ifam.files import append_line, parse_json, write_text
 from ifam.storage import save
 from ifam.training.module import TrainingModule
 
@@ -64,7 +65,16 @@ def whole_lines(metrics: Path, before: int) -> list[str]:
     """Lines of the epochs before one; not a last line that a killed run left half written."""
     text = metrics.read_text(encoding="utf-8")
     lines = text[: text.rfind("\n") + 1].splitlines()
-    return [line for line in lines if json.loads(line)["epoch"] < before]
+    return [line for line in lines if _epoch(line, metrics) < before]
+
+
+def _epoch(line: str, metrics: Path) -> int:
+    epoch = parse_json(line, metrics, CheckpointError).get("epoch")
+    if not isinstance(epoch, int):
+        raise CheckpointError(
+            f"{metrics}: expected the number of an epoch in each line, got {epoch!r}; delete the line"
+        )
+    return epoch
 
 
 class BestModel(Callback):

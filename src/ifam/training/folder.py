@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, DataError, OutputError, TrainingError, UsageError
-from ifam.files import make_folder
+from ifam.errors import CheckpointError, DataError, IfamError, OutputError, TrainingError, UsageError
+from ifam.files import make_folder, read_json
+from ifam.model.pickles import read_pickle
+from ifam.model.pooled import first_line
 from ifam.storage import WEIGHTS
+from ifam.training.stopping import StopRequest
 
 CONFIG, DATA, METRICS, RESULT, CHECKPOINTS = "config.yaml", "data.json", "metrics.jsonl", "result.json", "checkpoints"
 LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
@@ -63,10 +64,9 @@ def _check_resumable(folder: Path, config: TrainingConfig, table: ImageTable) ->
     check_same_data(folder, table)
     if last is None:  # stopped before anything was saved: it begins again
         return
-    try:
-        torch.load(last, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # damaged bytes make torch's unpickler raise anything
-        raise CheckpointError(f"{last}: expected a whole checkpoint, got a damaged one") from error
+    content = read_pickle(last, mmap=True)
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise CheckpointError(f"{last}: expected a checkpoint of a run, got something else; delete the folder")
 
 
 def check_same_settings(folder: Path, config: TrainingConfig) -> None:
@@ -82,12 +82,7 @@ def check_same_settings(folder: Path, config: TrainingConfig) -> None:
 
 def check_same_data(folder: Path, table: ImageTable) -> None:
     """Refuse a run on other data."""
-    try:
-        before = json.loads((folder / DATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / DATA}: expected a description of the run's data, got none: {error}"
-        ) from error
+    before = read_json(folder / DATA, CheckpointError)
     now = describe_data(table)
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:
@@ -119,6 +114,22 @@ def how_to_go_on(folder: Path) -> str:
     if last is None:
         return f"nothing was saved in {folder} yet: the same command with --resume begins again"
     return f"the same command with --resume goes on from {last}"
+
+
+@contextmanager
+def naming_checkpoint(last: Path | None, stop: StopRequest) -> Iterator[None]:
+    """What goes wrong before the training starts, where it goes on from a checkpoint, is the fault of that file."""
+    try:
+        yield
+    except IfamError:
+        raise
+    except Exception as error:  # Lightning passes on what is missing or odd in the file as it meets it
+        if last is None or stop.awaited:
+            raise
+        raise CheckpointError(
+            f"{last}: expected the checkpoint of this run, got one that cannot be gone on from: {first_line(error)}; "
+            "delete the folder and begin again"
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 from ifam.data.batch import Batch, require_readable
 from ifam.errors import DataError, TrainingError
 from ifam.evaluate import predict_batch
+from ifam.files import printable
 from ifam.losses.objective import total_loss
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.base import Classifier
@@ -210,7 +211,7 @@ class TrainingModule(LightningModule):
         require_readable(batch, skip_unreadable=self.method.config.skip_unreadable)
         for image in batch.unreadable:
             if image.message not in self._left_out and self.processes.is_first:  # once, not every epoch
-                print(f"left out: {image.message}", file=sys.stderr)
+                print(printable(f"left out: {image.message}"), file=sys.stderr)
             self._left_out.add(image.message)
 
 

@@ -56,15 +56,16 @@ def _fit_image_size(model: Classifier, found: tuple[int, int]) -> None:
 def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:
     """(height, width) of the training images, from the headers of ``sample`` of them; a square where they differ."""
     samples = table.select("train").samples
+    samples = samples[:: max(1, len(samples) // sample)]
     sizes = set()
-    for item in samples[:: max(1, len(samples) // sample)]:
+    for item in samples:
         try:
             width, height = image_size(item.path)
         except DataError:
             continue
         sizes.add((height, width))
     if not sizes:
-        raise DataError(f"{table.root}: expected images that can be read, got none among {sample} of them")
+        raise DataError(f"{table.root}: expected images that can be read, got none among {len(samples)} of them")
     if len(sizes) == 1:
         return sizes.pop()
     side = sorted(min(size) for size in sizes)[len(sizes) // 2]

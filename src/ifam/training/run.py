@@ -20,7 +20,7 @@ from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import pick_device
 from ifam.errors import DataError
-from ifam.files import remove_leftovers, write_text
+from ifam.files import read_json, remove_leftovers, write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.model_card import CARD, TrainingRecord, model_card
@@ -38,6 +38,7 @@ from ifam.training.folder import (
     RESULT,
     check_folder,
     describe_data,
+    naming_checkpoint,
     saying_how_to_go_on,
 )
 from ifam.training.lock import locked
@@ -119,7 +120,8 @@ def train(
             with quiet_lightning():
                 callbacks = _callbacks(method.config, folder, best, shown, stop)
                 trainer = make_trainer(method.config, device, folder, callbacks, logger, processes)
-                trainer.fit(module, data, ckpt_path=last, weights_only=None)
+                with naming_checkpoint(last, stop):
+                    trainer.fit(module, data, ckpt_path=last, weights_only=None)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
             model = _calibrate_best(folder, own, method.config, processes)
@@ -201,7 +203,7 @@ def _finish(
     _write_card(folder, model, table, config, best.epoch)
     path = folder / RESULT
     if path.is_file():
-        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        seconds = read_json(path).get("seconds", seconds)
     values: dict[str, Any] = {"best_epoch": best.epoch, "selection_score": best.best, "seconds": seconds}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return TrainingResult(folder=folder, **values)
