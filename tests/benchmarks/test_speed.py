@@ -32,6 +32,7 @@ from ifam.benchmarks.speed.theirs import Checkout, fixed_mask
 from ifam.benchmarks.speed.timing import in_turn, matrix_product_rate, operations
 from ifam.cli import main
 from ifam.errors import DataError, UsageError
+from ifam.model.linear import Linear
 
 NAME = "vit_tiny_patch16_224"
 SETTING = Setting(backbone=NAME, image_size=64, kept=(1.0, 0.25, 0.25), num_parts=3)
@@ -157,6 +158,7 @@ class TestTheirs:
         model = make_model(SETTING, "cpu")
         images, mask = make_images(SETTING, "cpu"), make_mask(model, SETTING, "cpu")
         theirs = Checkout(checkout).with_weights_of(model)
+        assert not [layer for layer in theirs.modules() if isinstance(layer, Linear)], "nothing of ours makes it faster"
         with torch.inference_mode():
             with fixed_mask(theirs, mask):
                 torch.testing.assert_close(theirs(images)[0], model.classify(images, mask), atol=1e-5, rtol=1e-5)

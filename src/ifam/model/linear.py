@@ -22,6 +22,14 @@ def take_over(module: nn.Module) -> None:
             layer.__class__ = Linear
 
 
+def hand_back(module: nn.Module) -> nn.Module:
+    """Undo `take_over`: the layers as torch has them."""
+    for layer in module.modules():
+        if type(layer) is Linear:
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
+    return module
+
+
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``, in float32 on AMD's processors by oneDNN: twice as fast there, forward and backward.
 

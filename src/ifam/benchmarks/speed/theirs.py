@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ifam.errors import DataError
+from ifam.model.linear import hand_back
 from ifam.model.reference import RENAMED
 from ifam.model.two_stage import IFAM
 
@@ -43,8 +44,8 @@ class Checkout:
         """Their two-stage model with the architecture and weights of ``model``."""
         assert model.stage2 is not None
         theirs: nn.Module = self.models.FullTwoStageModelDoubleClassify(
-            copy.deepcopy(model.stage1.vit),
-            copy.deepcopy(model.stage2.backbone.vit),
+            hand_back(copy.deepcopy(model.stage1.vit)),
+            hand_back(copy.deepcopy(model.stage2.backbone.vit)),
             num_landmarks=model.num_parts,
             num_classes=model.num_classes,
             part_dropout=model.part_dropout,
