@@ -319,8 +319,10 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 
 def _between(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise UsageError(f"{name}: expected at least {least:g} and at most {most:.10g}, got {repr_short(value)}")
+    if not value >= least:
+        raise UsageError(f"{name}: expected at least {least:g}, got {repr_short(value)}")
+    if not value <= most:
+        raise UsageError(f"{name}: expected at most {most:.10g}, got {repr_short(value)}")
 
 
 def _positive(name: str, value: float) -> None:

@@ -78,7 +78,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; what UTF-8 cannot hold, as of a file's name in another encoding, escaped."""
+    """Write UTF-8 text, whole or not at all; see `as_utf8`."""
     content = as_utf8(text).encode()
     with replacing(path, size=len(content)) as temporary:
         temporary.write_bytes(content)

@@ -61,6 +61,7 @@ def load(path: str | Path) -> IFAM | PlainClassifier | MaskedClassifier:
             expected = _rebuild(description).state_dict()
         check_state(expected, state, folder / WEIGHTS)
         model = _rebuild(description)
+        _check_thresholds(model)
     except CheckpointError:
         raise
     except Exception as error:  # an odd one makes torch and timm raise many kinds
@@ -149,10 +150,12 @@ def _check_values(description: dict[str, Any]) -> None:
         raise ValueError("class_names that are no list of names")
     if not isinstance(sizes, dict) or not all(isinstance(size, int) for size in sizes.values()):
         raise ValueError("training_group_sizes that are no numbers by group")
-    thresholds = description.get("token_thresholds", {})  # of models with parts
-    num_parts = description.get("options", {}).get("num_parts")
-    if not all(isinstance(values, list) and len(values) == num_parts for values in thresholds.values()):
-        raise ValueError(f"token_thresholds that are not {num_parts} numbers by quantile")
+
+
+def _check_thresholds(model: Classifier) -> None:
+    """One for each part."""
+    if isinstance(model, IFAM) and any(len(values) != model.num_parts for values in model.token_thresholds.values()):
+        raise ValueError(f"token_thresholds that are not {model.num_parts} numbers by quantile")
 
 
 def _read_description(path: Path) -> dict[str, Any]:

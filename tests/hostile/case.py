@@ -109,7 +109,11 @@ def _zeroed(data: bytes, random: Random) -> bytes:
 def _huge_number(data: bytes, random: Random) -> bytes:
     """Where a length or a size may be."""
     start = random.randrange(min(len(data), 80))
-    return data[:start] + random.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f")) + data[start + 4 :]
+    return (
+        data[:start]
+        + random.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"))
+        + data[start + 4 :]
+    )
 
 
 def _inserted(data: bytes, random: Random) -> bytes:

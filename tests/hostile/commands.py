@@ -8,13 +8,13 @@ from pathlib import Path
 from random import Random
 
 from hostile.case import Case, Expected, Material, Write, brief, fresh
-
 from ifam.cli import parser
 
 VALUES = (
-    "", " ", "-1", "0", "1e999", "nan", "inf", "9" * 30, "9" * 5000, "x", "é", "\udcff", "\x1b[2J", "a\nb", "--", "-", "*",
-    "[", "None", "true", "0x10", "1.5", "١", "../x", "/dev/null", "/dev/full", "/proc/1/mem", "/etc/passwd", "x" * 300,
-    "x" * 100_000, "a/" * 3000, "~", "$(touch pwned)", "'; touch pwned", "%s%n", "{0}", "<b>", "hf:../x", "hf:a/b", "file:///x",
+    "", " ", "-1", "0", "1e999", "nan", "inf", "9" * 30, "9" * 5000, "x", "é", "\udcff", "\x1b[2J", "a\nb", "--", "-",
+    "*", "[", "None", "true", "0x10", "1.5", "١", "../x", "/dev/null", "/dev/full", "/proc/1/mem", "/etc/passwd",
+    "x" * 300, "x" * 100_000, "a/" * 3000, "~", "$(touch pwned)", "'; touch pwned", "%s%n", "{0}", "<b>",
+    "hf:../x", "hf:a/b", "file:///x",
 )  # fmt: skip
 WRITING = {"--out", "--json", "--overlays", "--figure", "--markdown", "--runs"}
 """options whose values are put below ``out``: what a user names is written to, and the tests may run as root"""
@@ -26,7 +26,8 @@ POSITIONS: dict[str, tuple[str, ...]] = {
     "app": ("RUN",), "export": ("RUN",), "import": ("FILE",), "benchmark": ("NAME",),
 }  # fmt: skip
 REQUIRED = {
-    "train": ("--out", "out/run", "--backbone", "test_vit", "--set", "model.pretrained=false", "--epochs", "1", "--workers", "0"),
+    "train": ("--out", "out/run", "--backbone", "test_vit", "--set", "model.pretrained=false",
+              "--epochs", "1", "--workers", "0"),
     "report": ("--out", "out/report.html"),
     "export": ("--format", "onnx", "--out", "out/model.onnx"),
     "import": ("--backbone", "test_vit", "--out", "out/model"),
@@ -68,7 +69,13 @@ def _options() -> dict[str, list[str]]:
 
 
 def _words(command: str, material: Material, **others: str) -> list[str]:
-    right = {"DATA": material.scenes, "RUN": material.model, "IMAGE": material.photograph, "FILE": "none.pt", "NAME": "none"}
+    right = {
+        "DATA": material.scenes,
+        "RUN": material.model,
+        "IMAGE": material.photograph,
+        "FILE": "none.pt",
+        "NAME": "none",
+    }
     if command in STARTS:
         right |= {"RUN": material.root / "plain"}
     return [others.get(place, str(right[place])) for place in POSITIONS[command]]
@@ -114,6 +121,7 @@ def _shuffled(place: Path, material: Material, random: Random) -> list[str]:
     return ["ifam", *words] if random.random() < 0.1 else ["ifam", command, *words]
 
 
+TRAIN_OPTIONS = REQUIRED["train"][2:]
 Arguments = Callable[[Material], list[str]]
 
 
@@ -133,15 +141,22 @@ def _link(name: str, to: str) -> Callable[[Path], object]:
     return lambda place: (place / name).symlink_to(to)
 
 
+def _nothing(place: Path) -> None:
+    """All is well there."""
+
+
 def _data_in_place(place: Path) -> None:
     for label in ("finch", "gull"):
         for number in range(6):
-            fresh(place / f"out/data/{label}/{number}.ppm", b"P6 20 20 255\n" + bytes([number * 9, 5, 9]) * 400 + label.encode())
+            fresh(
+                place / f"out/data/{label}/{number}.ppm",
+                b"P6 20 20 255\n" + bytes([number * 9, 5, 9]) * 400 + label.encode(),
+            )
 
 
 PREDICT: Arguments = lambda material: ["ifam", "predict", str(material.model), str(material.photograph)]  # noqa: E731
 EVALUATE: Arguments = lambda material: ["ifam", "evaluate", str(material.model), str(material.scenes)]  # noqa: E731
-TRAIN: Arguments = lambda material: ["ifam", "train", str(material.scenes), *REQUIRED["train"][2:]]  # noqa: E731
+TRAIN: Arguments = lambda material: ["ifam", "train", str(material.scenes), *TRAIN_OPTIONS]  # noqa: E731
 EXPORT: Arguments = lambda material: ["ifam", "export", str(material.model), "--format", "onnx"]  # noqa: E731
 IMPORT: Arguments = lambda material: ["ifam", "import", "none.pt", "--backbone", "test_vit"]  # noqa: E731
 WRITERS: dict[str, tuple[Arguments, str, str]] = {
@@ -161,25 +176,44 @@ SPOILERS: dict[str, Callable[[str], Callable[[Path], object]]] = {
 }
 OUTPUTS: dict[str, tuple[Write, Expected | None]] = {
     f"{what}, {spoiler}": (
-        _output(spoil(name), lambda material, run=run, option=option, name=name: [*run(material), option, f"out/{name}"]),
+        _output(
+            spoil(name), lambda material, run=run, option=option, name=name: [*run(material), option, f"out/{name}"]
+        ),
         None,
     )
     for what, (run, option, name) in WRITERS.items()
     for spoiler, spoil in SPOILERS.items()
 } | {
     "a run in a file": (_output(_file("out/run"), lambda material: [*TRAIN(material), "--out", "out/run"]), "refused"),
-    "a run below a file": (_output(_file("out/x"), lambda material: [*TRAIN(material), "--out", "out/x/run"]), "refused"),
-    "a run in a circle": (_output(_link("out/x", "x"), lambda material: [*TRAIN(material), "--out", "out/x"]), "refused"),
-    "a run of a long name": (_output(lambda place: None, lambda material: [*TRAIN(material), "--out", "out/" + "x" * 400]), "refused"),
+    "a run below a file": (
+        _output(_file("out/x"), lambda material: [*TRAIN(material), "--out", "out/x/run"]),
+        "refused",
+    ),
+    "a run in a circle": (
+        _output(_link("out/x", "x"), lambda material: [*TRAIN(material), "--out", "out/x"]),
+        "refused",
+    ),
+    "a run of a long name": (
+        _output(_nothing, lambda material: [*TRAIN(material), "--out", "out/" + "x" * 400]),
+        "refused",
+    ),
     "a run inside its data": (
-        _output(_data_in_place, lambda material: ["ifam", "train", "out/data", *REQUIRED["train"][2:], "--out", "out/data/run"]),
+        _output(
+            _data_in_place, lambda material: ["ifam", "train", "out/data", *TRAIN_OPTIONS, "--out", "out/data/run"]
+        ),
         None,
     ),
     "a run that is its data": (
-        _output(_data_in_place, lambda material: ["ifam", "train", "out/data", *REQUIRED["train"][2:], "--out", "out/data"]),
+        _output(_data_in_place, lambda material: ["ifam", "train", "out/data", *TRAIN_OPTIONS, "--out", "out/data"]),
         None,
     ),
-    "pictures in a file": (_output(_file("out/p"), lambda material: [*PREDICT(material), "--overlays", "out/p"]), "refused"),
-    "predictions without a suffix": (_output(lambda place: None, lambda material: [*PREDICT(material), "--out", "out/x"]), "refused"),
+    "pictures in a file": (
+        _output(_file("out/p"), lambda material: [*PREDICT(material), "--overlays", "out/p"]),
+        "refused",
+    ),
+    "predictions without a suffix": (
+        _output(_nothing, lambda material: [*PREDICT(material), "--out", "out/x"]),
+        "refused",
+    ),
     "a model in a file": (_output(_file("out/m"), lambda material: [*IMPORT(material), "--out", "out/m"]), "refused"),
-}  # fmt: skip
+}

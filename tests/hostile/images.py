@@ -12,9 +12,10 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from hostile.case import DAMAGES, TRAIN, Case, Expected, Material, Write, fresh
 from layouts import write_dicom
 from PIL import Image
+
+from hostile.case import DAMAGES, TRAIN, Case, Expected, Material, Write, fresh
 
 SUFFIXES = (".png", ".jpg", ".gif", ".webp", ".tif", ".bmp", ".ppm", ".pgm", ".dcm")
 PER_DAMAGE = 2
@@ -138,9 +139,7 @@ def _written(name: str, suffix: str | None = None) -> Callable[[Path, Random], P
 
 
 def _damaged(name: str, fault: str, suffix: str | None = None) -> Callable[[Path, Random], Path]:
-    return lambda folder, random: fresh(
-        folder / f"x{suffix or BASES[name][0]}", DAMAGES[fault](_bytes(name), random)
-    )
+    return lambda folder, random: fresh(folder / f"x{suffix or BASES[name][0]}", DAMAGES[fault](_bytes(name), random))
 
 
 def png_of_size(width: int, height: int, color: int = 2, depth: int = 8, rest: bytes = b"") -> bytes:
@@ -203,7 +202,9 @@ def _nested_dicom() -> bytes:
     from pydicom.uid import ExplicitVRLittleEndian
 
     assert ExplicitVRLittleEndian
-    item = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    item = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
     return _bytes("dicom")[:-40] + item * 5000
 
 
@@ -294,19 +295,20 @@ SPECIAL: dict[str, tuple[Callable[[Path, Random], Path], Expected | None]] = {
     "dicom of no window": (_file("x.dcm", _dicom_tag(WindowCenter="5", WindowWidth="0")), None),
     "largest dicom": (_file("x.dcm", _dicom(np.zeros((9_000, 9_000), np.uint16), RescaleSlope="2")), None),
 } | {
-    f"orientation {value}": (_file("x.jpg", lambda value=value: _encoded(_pixels(), "jpeg", exif=_exif(value))()), "works")
+    f"orientation {value}": (_file("x.jpg", _encoded(_pixels(), "jpeg", exif=_exif(value))), "works")
     for value in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255, 65_535)
 } | {
     f"exif garbage {number}": (
-        _file("x.jpg", lambda number=number: _encoded(_pixels(), "jpeg", exif=b"Exif\0\0" + Random(number).randbytes(90))()),
+        _file("x.jpg", _encoded(_pixels(), "jpeg", exif=b"Exif\0\0" + Random(number).randbytes(90))),
         None,
     )
     for number in range(12)
 } | {
-    f"named {ascii(name)}": (lambda folder, random, name=name: fresh(folder / name, _bytes("png")), expected)
+    f"named {name!a}": (lambda folder, random, name=name: fresh(folder / name, _bytes("png")), expected)
     for name, expected in {
         "\udcff\udcfe.png": "works", "a\nb.png": "works", "\x1b[31m.png": "works", "é" * 120 + ".png": "works",
-        "\u202egnp.exe.png": "works", "x.png.": "works", "x": "works", "[x].png": "works", "*.png": "works", " .png": "works",
+        "\u202egnp.exe.png": "works", "x.png.": "works", "x": "works", "[x].png": "works", "*.png": "works",
+        " .png": "works",
         "'\"`$(x).png": "works", "<b>.png": "works",
     }.items()
 }  # fmt: skip
@@ -399,7 +401,9 @@ def _at(name: str, spoil: Callable[[Path], object]) -> Callable[[Path], object]:
 
 
 PLACES: dict[str, tuple[Write, Expected | None]] = {}
-PLACES |= {f"{what}/predict": (_place(_at("x.jpg", spoil), _predict("in/x.jpg")), None) for what, spoil in SPOILT.items()}
+PLACES |= {
+    f"{what}/predict": (_place(_at("x.jpg", spoil), _predict("in/x.jpg")), None) for what, spoil in SPOILT.items()
+}
 PLACES |= {f"{what}/dicom": (_place(_at("x.dcm", spoil), _predict("in/x.dcm")), None) for what, spoil in SPOILT.items()}
 PLACES |= {
     f"{what}/{name}": (_place(_class_folders(spoil), command), None)

@@ -19,6 +19,8 @@ from typing import Any
 from hostile.case import Case, Material
 
 SECONDS, BYTES = 10.0, 2 * 2**30
+SCRATCH = "scratch"
+"""the folder for temporary files and caches, beside those of the cases"""
 _STARTS = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pty.spawn"}
 _CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 _MODE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -49,7 +51,7 @@ class _OverdueError(BaseException):
 class _Watch:
     """What the audit hook of this process has seen since the case began."""
 
-    allowed: str = ""
+    allowed: tuple[str, ...] = ()
     root: str = ""
     seen: list[str] | None = None
 
@@ -75,7 +77,9 @@ def judge(case: Case, place: Path, material: Material) -> Outcome:
     return outcome
 
 
-def weigh(case: Case, status: object, screen: tuple[str, str], seen: Sequence[str], seconds: float, rss: int) -> Outcome:
+def weigh(
+    case: Case, status: object, screen: tuple[str, str], seen: Sequence[str], seconds: float, rss: int
+) -> Outcome:
     """What counts, in one place: also of what ran in a process of its own."""
     out, err = screen
     lines = [line for line in err.splitlines() if line.strip()]
@@ -84,7 +88,12 @@ def weigh(case: Case, status: object, screen: tuple[str, str], seen: Sequence[st
     faults = [*seen]
     if status not in (0, 1, 2):
         faults.append(f"ended with {status}")
-    explained = "expected" in last or "another architecture: it " in last or "; see ifam" in last or (_SEE_ABOVE in last and "expected" in lines[-2])
+    explained = (
+        "expected" in last
+        or "another architecture: it " in last
+        or "; see ifam" in last
+        or (_SEE_ABOVE in last and "expected" in lines[-2])
+    )
     if status in (1, 2) and not (last.startswith("error: ") and explained):
         faults.append(f"no line that says what was expected: {last!r}")
     if _UNFORESEEN in err or "Traceback" in err:
@@ -159,7 +168,7 @@ def _note(*paths: str) -> None:
     """Remember what is touched; outside the folder of the survey, prevent it: this may run as root."""
     assert _watch.seen is not None
     for full in paths:
-        if full not in _HARMLESS and not _within(full, _watch.allowed):
+        if full not in _HARMLESS and not any(_within(full, folder) for folder in _watch.allowed):
             _watch.seen.append(f"touched {full}")
             if not _within(full, _watch.root):
                 raise PermissionError(errno.EACCES, "kept from it by the test", full)
@@ -172,7 +181,8 @@ def _within(path: str, folder: str) -> bool:
 @contextmanager
 def _watched(folder: Path) -> Iterator[list[str]]:
     seen: list[str] = []
-    _watch.allowed, _watch.root = os.path.realpath(folder), os.path.realpath(folder.parents[1])
+    _watch.root = os.path.realpath(folder.parents[1])
+    _watch.allowed = os.path.realpath(folder), os.path.join(_watch.root, SCRATCH)
     _watch.seen = seen
     try:
         yield seen
@@ -190,8 +200,8 @@ def _screen(path: Path) -> Iterator[Callable[[], tuple[str, str]]]:
         opened = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     try:
         yield lambda: (files[0].read_text("utf-8", "replace"), files[1].read_text("utf-8", "replace"))
     finally:
@@ -210,7 +220,8 @@ def _at(place: Path) -> Iterator[None]:
     os.chdir(place)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("default")  # as a user sees them
+            warnings.simplefilter("default")
+            warnings.simplefilter("ignore", ResourceWarning)  # which a user does not see either
             yield
     finally:
         os.chdir(before)

@@ -13,21 +13,24 @@ from random import Random
 from typing import Any
 
 import torch
-from hostile.case import DAMAGES, TRAIN, Case, Expected, Material, Write, fresh
 from safetensors.torch import save
+
+from hostile.case import DAMAGES, TRAIN, Case, Expected, Material, Write, fresh
 
 PER_DAMAGE = 4
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2, 10**6, 10**9, 10**18, 10**400, 0.5, -1e308, float("nan"), float("inf"), "", "x", "1", "\0",
-    "../../etc/passwd", "\ud800", [], [1], [1, 2], [10**6, 10**6], [0, 0], [-1, 48], [48, 48, 48], ["a", "a"], [None, None],
-    {}, {"a": 1}, {"x": [1]}, [[1]], "__import__('os').system('touch pwned')",
+    "../../etc/passwd", "\ud800", [], [1], [1, 2], [10**6, 10**6], [0, 0], [-1, 48], [48, 48, 48], ["a", "a"],
+    [None, None], {}, {"a": 1}, {"x": [1]}, [[1]], "__import__('os').system('touch pwned')",
 )  # fmt: skip
 
 
 def model_cases() -> Iterator[Case]:
     for fault, damage in DAMAGES.items():
         for number in range(PER_DAMAGE):
-            yield _case(f"weights/{fault}/{number}", _model(lambda content, random, damage=damage: damage(content, random)))
+            yield _case(
+                f"weights/{fault}/{number}", _model(lambda content, random, damage=damage: damage(content, random))
+            )
             yield _case(f"description/{fault}/{number}", _described_as(damage))
             if number < 3:
                 yield _case(f"backbone/{fault}/{number}", _backbone_damaged(damage))
@@ -36,7 +39,9 @@ def model_cases() -> Iterator[Case]:
     for name, header in HEADERS.items():
         yield _case(f"header/{name}", _model(lambda content, random, header=header: header(content)), "refused")
     for name, change in STATES.items():
-        yield _case(f"state/{name}", _model(lambda content, random, change=change: _changed_state(content, change)), "refused")
+        yield _case(
+            f"state/{name}", _model(lambda content, random, change=change: _changed_state(content, change)), "refused"
+        )
     for path in DESCRIPTION:
         for number, value in enumerate(VALUES):
             if (len(".".join(path)) + number) % 4 == 0:
@@ -90,8 +95,9 @@ def _described_as(damage: Callable[[bytes, Random], bytes]) -> Write:
 DESCRIPTION = (
     ("format",), ("kind",), ("backbone",), ("backbone", "name"), ("backbone", "arguments"), ("image_size",),
     ("backbone", "arguments", "embed_dim"), ("backbone", "arguments", "depth"), ("backbone", "arguments", "num_heads"),
-    ("backbone", "arguments", "patch_size"), ("backbone", "arguments", "mlp_ratio"), ("backbone", "arguments", "reg_tokens"),
-    ("backbone", "arguments", "qkv_bias"), ("backbone", "arguments", "norm_layer"), ("backbone", "arguments", "unknown"),
+    ("backbone", "arguments", "patch_size"), ("backbone", "arguments", "mlp_ratio"),
+    ("backbone", "arguments", "reg_tokens"), ("backbone", "arguments", "qkv_bias"),
+    ("backbone", "arguments", "norm_layer"), ("backbone", "arguments", "unknown"),
     ("class_names",), ("preprocessing",), ("preprocessing", "image_size"), ("preprocessing", "mean"),
     ("preprocessing", "std"), ("preprocessing", "resize"), ("training_group_sizes",), ("options",),
     ("options", "num_parts"), ("options", "temperature"), ("options", "mask_gradient"), ("options", "second_stage"),
@@ -421,5 +427,3 @@ def _placed(spoil: Callable[[Path], object]) -> Write:
         return _predict(material)
 
     return write
-
-

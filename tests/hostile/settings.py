@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 from generated import tiny_config
-from hostile.case import DAMAGES, Case, Expected, Material, Write, brief, fresh
 
+from hostile.case import DAMAGES, Case, Expected, Material, Write, brief, fresh
 from ifam.config import to_dict
 
 VALUES = (
@@ -199,8 +199,8 @@ JSON: dict[str, str] = {
     "list": "[1, {}]",
     "text": '"x"',
     "other names": '{"a": 1}',
-    "lists as values": '{"classes": 1, "groups": [[]], "images": "x", "digest": [], "epoch": [], "best_epoch": [], "seconds": "x"}',
-    "nulls": '{"classes": null, "epoch": null, "best_epoch": null, "seconds": null, "val/groups": null, "best_score": null}',
+    "lists as values": '{"classes": 1, "groups": [[]], "images": "x", "digest": [], "epoch": [], "best_epoch": []}',
+    "nulls": '{"classes": null, "epoch": null, "best_epoch": null, "seconds": null, "val/groups": null}',
     "nan": '{"epoch": NaN, "best_epoch": Infinity, "seconds": NaN, "val/groups": {"a": NaN}, "finch/0.png": NaN}',
     "huge": '{"epoch": 1e999, "best_epoch": ' + "9" * 30 + ', "seconds": ' + "9" * 30 + "}",
     "long number": '{"epoch": ' + "9" * 5000 + "}",
@@ -250,5 +250,3 @@ def _run_damaged(file: str, damage: Callable[[bytes, Random], bytes]) -> Write:
         return arguments
 
     return write
-
-

@@ -18,7 +18,7 @@ from typing import Any
 
 from hostile.case import SEED, Case, Material
 from hostile.corpus import corpus
-from hostile.judge import BYTES, SECONDS, Outcome
+from hostile.judge import BYTES, SCRATCH, SECONDS, Outcome
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 COMMAND = "cd tests && python -m hostile --json ../benchmarks/results/hostile.json"
@@ -105,16 +105,16 @@ def _serve(pipe: Connection, folder: str) -> None:
     import torch
 
     from hostile.judge import audit, judge
-    from ifam.cli import main
 
     sys.dont_write_bytecode = True
     torch.set_num_threads(1)
     place, material = Path(folder), Material(Path(folder) / "material")
     material.root.mkdir(exist_ok=True)
-    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR", "MPLCONFIGDIR"):
-        os.environ[name] = str(material.root)  # where a change would be seen
+    (place / SCRATCH).mkdir(exist_ok=True)
+    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR", "MPLCONFIGDIR"):  # of libraries: torch and onnxruntime write there
+        os.environ[name] = str(place / SCRATCH)
+    tempfile.tempdir = None  # which may have been looked up before
     material.build()
-    main(["predict", str(material.model), str(material.photograph)])  # torch makes a folder of its own, once
     gc.freeze()  # or every collection would go through all of torch
     audit()
     by_name = {case.name: case for case in corpus()}

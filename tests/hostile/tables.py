@@ -7,8 +7,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hostile.case import DAMAGES, Case, Material, brief, fresh
 from layouts import draw, write_cub, write_siim
+
+from hostile.case import DAMAGES, Case, Material, brief, fresh
 
 COMMANDS = ("doctor", "evaluate")
 NASTY = (
@@ -284,9 +285,12 @@ def _cub(file: str) -> Callable[[Path, Random], list[str]]:
     return write
 
 
+CODES = ("-1", "0 2", "4 1", "11 1", "99999 1", "1", "9" * 25 + " 1", "0 -5", "1 " + "9" * 5000, "1 2 3", "0 0", "² 1")
+
+
 def _siim(folder: Path, random: Random) -> list[str]:
     write_siim(folder, count=5)
-    codes = [f"1.{number}, {random.choice(('-1', '0 2', '4 1', '11 1', '99999 1', '1', '9' * 25 + ' 1', '0 -5', '1 ' + '9' * 5000, '1 2 3', 'x', '', '0 0', '² 1', *NASTY))}" for number in range(1, 6)]
+    codes = [f"1.{number}, {random.choice((*CODES, *NASTY))}" for number in range(1, 6)]
     fresh(folder / "train-rle.csv", "ImageId, EncodedPixels\n" + "\n".join(codes))
     if random.random() < 0.5:
         rows = [f"1.{number},{random.choice(('0', '1', 'true', *NASTY))}" for number in range(1, 6)]
@@ -319,6 +323,3 @@ def _class_map(text: str) -> Callable[[Path, Random], list[str]]:
         return [str(folder), "--class-map", str(folder / "map.json")]
 
     return write
-
-
-

@@ -225,7 +225,14 @@ def test_an_odd_json_file_is_refused_in_one_line(tmp_path: Path, text: str) -> N
 
 @pytest.mark.parametrize(
     "changes",
-    [{"embed_dim": 3 * 10**6}, {"depth": 10**9}, {"reg_tokens": 10**9}, {"img_size": 10**6}, {"num_heads": 0}, {"evil": 1}],
+    [
+        {"embed_dim": 3 * 10**6},
+        {"depth": 10**9},
+        {"reg_tokens": 10**9},
+        {"img_size": 10**6},
+        {"num_heads": 0},
+        {"evil": 1},
+    ],
     ids=str,
 )
 def test_a_file_that_describes_more_than_it_holds(changes: dict[str, Any], tmp_path: Path, refuses_line: Any) -> None:

@@ -52,7 +52,9 @@ def test_whole(tmp_path: Path, refuses_line: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "tensor", [torch.zeros(1).expand(10**6, 10**6), torch.zeros(9, 9).to_sparse(), torch.zeros(9, device="meta")], ids=range(3)
+    "tensor",
+    [torch.zeros(1).expand(10**6, 10**6), torch.zeros(9, 9).to_sparse(), torch.zeros(9, device="meta")],
+    ids=range(3),
 )
 def test_tensors_that_are_not_what_they_say(tensor: torch.Tensor, tmp_path: Path, refuses_line: Any) -> None:
     torch.save({"model_state": {"a": tensor}}, tmp_path / "x.pt")

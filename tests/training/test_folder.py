@@ -10,7 +10,10 @@ from ifam.training.stopping import StopRequest
 
 
 def test_what_fails_before_the_start_is_the_checkpoints_fault(refuses_line: Any) -> None:
-    with refuses_line("last.ckpt", "missing\\", error=CheckpointError), naming_checkpoint(Path("last.ckpt"), StopRequest()):
+    with (
+        refuses_line("last.ckpt", "missing\\", error=CheckpointError),
+        naming_checkpoint(Path("last.ckpt"), StopRequest()),
+    ):
         raise KeyError("missing\\n")
     with pytest.raises(TrainingError), naming_checkpoint(Path("last.ckpt"), StopRequest()):
         raise TrainingError("of ours, complete")

@@ -71,9 +71,8 @@ def settings(arguments: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"set: expected NAME=VALUE such as losses.entropy=0.5, got {setting!r}")
-        changes[name] = parse_yaml(
-            value, f"set {name}: expected a value such as 0.5, true or light in {setting[:80]!r}"
-        )
+        expected = f"set {name}: expected a value such as 0.5, true or light in {setting[:80]!r}"
+        changes[name] = parse_yaml(value, expected)
     return changes
 
 

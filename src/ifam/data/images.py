@@ -126,9 +126,8 @@ def _reason(error: Exception) -> str:
 
 
 def _eight_bits(image: Image.Image, name: object) -> Image.Image:
-    values = np.asarray(image).astype(np.int32)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise DataError(f"{name}: expected 8 or 16 bits per channel, got 32; convert the image")
-    values += 128  # in place, and without fractions: images may have 89 million pixels
-    values //= 257
-    return Image.fromarray(values.astype(np.uint8))
+    # row by row, and without fractions: an image may have 89 million pixels
+    return Image.fromarray(np.stack([((row.astype(np.int32) + 128) // 257).astype(np.uint8) for row in values]))

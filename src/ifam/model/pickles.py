@@ -21,7 +21,7 @@ def read_pickle(path: Path, *, mmap: bool = False) -> Any:
         raise CheckpointError(f"{path}: expected a checkpoint, found no file; check the path")
     try:
         if _unpacks(path):
-            raise CheckpointError(f"{path}: expected a file of torch.save, got an archive that unpacks to more than it is")
+            raise CheckpointError(f"{path}: expected a file of torch.save, got one that unpacks to more than it is")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which torch has for odd files, before it refuses them
             return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)

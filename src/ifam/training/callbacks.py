@@ -71,9 +71,7 @@ def whole_lines(metrics: Path, before: int) -> list[str]:
 def _epoch(line: str, metrics: Path) -> int:
     epoch = parse_json(line, metrics, CheckpointError).get("epoch")
     if not isinstance(epoch, int):
-        raise CheckpointError(
-            f"{metrics}: expected the number of an epoch in each line, got {epoch!r}; delete the line"
-        )
+        raise CheckpointError(f"{metrics}: expected an epoch's number in each line, got {epoch!r}; delete the line")
     return epoch
 
 
