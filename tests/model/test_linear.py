@@ -34,6 +34,8 @@ def test_product_and_gradients_are_those_of_torch(shape: tuple[int, ...], bias: 
     upstream = torch.randn(*shape[:-1], 6)
     found, expected = (function(inputs, weight, offset) for function in (linear, F.linear))
     assert counted == [inputs.shape]
+    kept = found.grad_fn.saved_tensors
+    assert [tensor.data_ptr() for tensor in kept] == [inputs.data_ptr(), weight.data_ptr()], "and no copies of them"
     torch.testing.assert_close(found, expected)
     for one, other in zip(*(torch.autograd.grad(out, arguments, upstream) for out in (found, expected)), strict=True):
         torch.testing.assert_close(one, other)
@@ -53,6 +55,13 @@ def test_autocast_stays_with_torch(counted: list[Any]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(torch.ones(2, 3), torch.ones(4, 3)).dtype == torch.bfloat16
     assert not counted
+
+
+def test_only_the_gradients_asked_for_are_computed(counted: list[Any]) -> None:
+    inputs, weight = torch.randn(5, 8, requires_grad=True), torch.randn(6, 8)
+    linear(inputs, weight).sum().backward()
+    assert counted == [(5, 8), (5, 6)]
+    torch.testing.assert_close(inputs.grad, weight.sum(0).expand(5, -1))
 
 
 def test_layers_keep_their_parameters_and_names() -> None:

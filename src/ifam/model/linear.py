@@ -1,10 +1,12 @@
 """Linear layers by the faster of the two libraries for matrix products that torch has on a CPU."""
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Linear(nn.Linear):
@@ -39,8 +41,35 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """
     if not _by_onednn(inputs):
         return F.linear(inputs, weight, bias)
-    product: Tensor = F.linear(inputs.to_mkldnn(), weight, bias).to_dense()
+    product: Tensor = Product.apply(inputs, weight, bias)
     return product
+
+
+class Product(torch.autograd.Function):
+    """By oneDNN; autograd's own way through its tensors would keep input and output of every layer twice."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See `linear`."""
+        ctx.save_for_backward(inputs, weight)
+        return _onednn(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Of the inputs, the weight and the bias, where they are asked for."""
+        inputs, weight = ctx.saved_tensors
+        of_inputs, of_weight, of_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (
+            _onednn(grad, weight.t().contiguous()) if of_inputs else None,
+            _onednn(rows.t(), inputs.flatten(0, -2).t().contiguous()) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
+
+
+def _onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.linear(inputs.contiguous().to_mkldnn(), weight, bias).to_dense()
 
 
 def _by_onednn(inputs: Tensor) -> bool:
