@@ -195,7 +195,7 @@ class TestCases:
     def test_training_and_precision(self, checkout: Path) -> None:
         found = training(SETTING, replace(BENCH, checkout=Checkout(checkout)))
         assert set(found.seconds) == {"ifam, exact", "ifam, cut", "authors"}
-        assert 0 < precisions(SETTING, BENCH).numbers["largest difference of logits"] < 0.1
+        assert 0 < precisions(SETTING, BENCH).numbers["largest difference of stage 1's logits"] < 0.1
 
     def test_the_peak_of_a_step_holds_its_activations(self) -> None:
         found = training_memory(SETTING, BENCH)
