@@ -21,6 +21,8 @@ from hostile.corpus import corpus
 from hostile.judge import BYTES, SCRATCH, SECONDS, Outcome
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+CACHES = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
+"""where libraries keep what they want: torch and onnxruntime write there"""
 COMMAND = "cd tests && python -m hostile --json ../benchmarks/results/hostile.json"
 
 
@@ -55,8 +57,10 @@ class _Worker:
     def __init__(self, folder: Path) -> None:
         self.mine, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        before = {name: os.environ.get(name) for name in ENVIRONMENT}
-        os.environ.update(ENVIRONMENT)
+        (folder / SCRATCH).mkdir(exist_ok=True)
+        environment = ENVIRONMENT | dict.fromkeys(CACHES, str(folder / SCRATCH))
+        before = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, str(folder)))
         self.process.start()
         for name, value in before.items():
@@ -110,10 +114,6 @@ def _serve(pipe: Connection, folder: str) -> None:
     torch.set_num_threads(1)
     place, material = Path(folder), Material(Path(folder) / "material")
     material.root.mkdir(exist_ok=True)
-    (place / SCRATCH).mkdir(exist_ok=True)
-    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR", "MPLCONFIGDIR"):  # of libraries: torch and onnxruntime write there
-        os.environ[name] = str(place / SCRATCH)
-    tempfile.tempdir = None  # which may have been looked up before
     material.build()
     gc.freeze()  # or every collection would go through all of torch
     audit()
@@ -123,6 +123,7 @@ def _serve(pipe: Connection, folder: str) -> None:
         try:
             name = pipe.recv()
         except EOFError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # some libraries count their leaks when they go
             return
         pipe.send(judge(by_name[name], place / f"{os.getpid()}-{number}", material))
 
