@@ -1,8 +1,6 @@
 """Where the work runs, and in which arithmetic."""
 
-import ctypes
 import os
-import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -25,14 +23,6 @@ def limit_kernel_caches() -> None:
     """
     for name, value in KERNEL_CACHES.items():
         os.environ.setdefault(name, value)
-
-
-def trim_memory() -> None:
-    """Give back to the system what glibc keeps of freed memory: batches of ever other shapes leave holes in it."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # no other C library has it
-        if trim is not None:
-            trim(0)
 
 
 def pick_device(name: str) -> str:

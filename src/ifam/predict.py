@@ -16,7 +16,7 @@ from ifam.config import Precision
 from ifam.data.batch import Batch
 from ifam.data.files import batched, read_batches
 from ifam.data.tar import ImageFile
-from ifam.device import arithmetic, trim_memory
+from ifam.device import arithmetic
 from ifam.errors import UsageError
 from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
@@ -27,8 +27,6 @@ from ifam.model.two_stage import IFAM
 from ifam.output import Output, Prediction
 
 OVERLAY_SIDE = 480
-TRIM_EVERY = 4
-"""batches"""
 NO_EVIDENCE, ABSTAINED, UNREADABLE, OK = "no evidence", "abstained", "unreadable", "ok"
 
 
@@ -133,9 +131,7 @@ def predict_batches(
     """
     interventions = settings.interventions_on(model)
     model = model.to(device).eval()
-    for number, (images, batch) in enumerate(read_batches(batches, model.preprocessing, workers=workers)):
-        if number % TRIM_EVERY == 0:
-            trim_memory()
+    for images, batch in read_batches(batches, model.preprocessing, workers=workers):
         rows = {each.index: _unreadable(images[each.index], each.message) for each in batch.unreadable}
         output = None
         if len(batch):
