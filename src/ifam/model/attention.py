@@ -46,7 +46,7 @@ def packed_attention(
     the same tokens, or one of each image.
     """
     if asking is None:
-        asking = lengths if query.shape[2] == key.shape[2] else [1] * len(lengths)
+        asking = tokens_asking(query, key, lengths)
     if len(set(lengths)) == len(set(asking)) == 1:  # a plain batch
         _, heads, _, width = query.shape
         images = len(lengths)
@@ -57,6 +57,11 @@ def packed_attention(
     parts = ((query, asking), (key, lengths), (value, lengths))
     pieces = zip(*(torch.split(tensor, list(sizes), dim=2) for tensor, sizes in parts), strict=True)
     return torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces], dim=2)
+
+
+def tokens_asking(query: Tensor, key: Tensor, lengths: Sequence[int]) -> Sequence[int]:
+    """How many tokens of each image ask in a packed batch: those of which the keys are, or one."""
+    return lengths if query.shape[2] == key.shape[2] else [1] * len(lengths)
 
 
 def _variable_length_attention(

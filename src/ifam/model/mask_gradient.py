@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ifam.model.attention import packed_attention
+from ifam.model.attention import packed_attention, tokens_asking
 from ifam.model.block import run_block
 
 CHUNK_ELEMENTS = 2**22
@@ -49,7 +49,9 @@ class Layout:
     is_selected: Tensor
     """(B, N) bool"""
     weights: Tensor
-    """(B, N) float, 0 and 1"""
+    """(S,) float, of the selected tokens: 1, with the mask's gradient"""
+    other_weights: Tensor
+    """(U,) float, of the unselected tokens: 0, with the mask's gradient"""
     selected: list[int]
     """of each image"""
     unselected: list[int]
@@ -63,8 +65,14 @@ class Layout:
         were added, in the place of its first-order estimate e / Z.
         """
         is_selected = weights > 0.5
-        selected, unselected = is_selected.sum(1).tolist(), (~is_selected).sum(1).tolist()
-        return cls(is_selected=is_selected, weights=weights, selected=selected, unselected=unselected, bounded=bounded)
+        return cls(
+            is_selected=is_selected,
+            weights=weights[is_selected],
+            other_weights=weights[~is_selected],
+            selected=is_selected.sum(1).tolist(),
+            unselected=(~is_selected).sum(1).tolist(),
+            bounded=bounded,
+        )
 
     def split(self, tokens: Tensor) -> Tokens:
         """(B, N, D) to packed ones."""
@@ -120,8 +128,9 @@ def attention_with_mask_gradient(
     ``query``: (1, H, S, d), or (1, H, B, d) where one token of each image asks; ``key``, ``value``: (1, H, S, d);
     ``other_key``, ``other_value``: (1, H, U, d) of the unselected tokens, which get no gradient.
     """
-    weights = layout.weights[layout.is_selected], layout.weights[~layout.is_selected]
-    out: Tensor = AttentionWithMaskGradient.apply(query, key, value, other_key, other_value, *weights, layout)
+    out: Tensor = AttentionWithMaskGradient.apply(
+        query, key, value, other_key, other_value, layout.weights, layout.other_weights, layout
+    )
     return out
 
 
@@ -152,7 +161,7 @@ class AttentionWithMaskGradient(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key, value and both weights, in float32 or wider."""
         query, key, value, out, other_key, other_value = ctx.saved_tensors
-        asking = ctx.lengths if query.shape[2] == key.shape[2] else [1] * len(ctx.lengths)
+        asking = tokens_asking(query, key, ctx.lengths)
         parts = ((query, asking), (key, ctx.lengths), (value, ctx.lengths), (out, asking), (grad_out, asking))
         pieces = [_pieces(tensor, sizes) for tensor, sizes in parts]
         others = [_pieces(tensor, ctx.others) for tensor in (other_key, other_value)]
