@@ -42,7 +42,7 @@ def photographs(model: Classifier, table: ImageTable, number: int) -> Tensor:
     """Evenly spaced test images as the model sees them (number, 3, H, W)."""
     samples = table.select("test").samples
     chosen = ImageTable(**{**vars(table), "samples": samples[:: max(1, len(samples) // number)][:number]})
-    data = ImageDataModule(chosen, model.preprocessing, augmentation="none", batch_size=32, workers=0, seed=0)
+    data = ImageDataModule.at_test_time(chosen, model.preprocessing, batch_size=32)
     return torch.cat([batch.images for batch in data.loader("test")])
 
 

@@ -39,14 +39,8 @@ def calibrate(
     if outside:
         raise UsageError(f"quantiles: expected shares from 0 to 1, got {outside[0]}")
     model = model.to(device).eval()
-    data = ImageDataModule(
-        table,
-        model.preprocessing,
-        augmentation="none",
-        batch_size=batch_size,
-        workers=workers,
-        seed=0,
-        processes=processes,
+    data = ImageDataModule.at_test_time(
+        table, model.preprocessing, batch_size=batch_size, workers=workers, processes=processes
     )
     distances: list[list[Tensor]] = [[] for _ in range(model.num_parts)]
     for batch in data.loader("train"):

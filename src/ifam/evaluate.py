@@ -96,15 +96,8 @@ def evaluate(
         table = give_masks(table, masks or model.masks, splits)
     elif masks is not None:
         raise UsageError(f"masks: expected a model that is given masks, got {type(model).__name__}, which is not")
-    data = ImageDataModule(
-        table,
-        model.preprocessing,
-        augmentation="none",
-        batch_size=batch_size,
-        workers=workers,
-        seed=0,
-        annotations=True,
-        processes=processes,
+    data = ImageDataModule.at_test_time(
+        table, model.preprocessing, batch_size=batch_size, workers=workers, annotations=True, processes=processes
     )
     interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()

@@ -118,9 +118,7 @@ def try_interventions(
     chosen = possible(model) if interventions is None else list(interventions)
     table = table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
     require_criterion(select_by, table, split, num_classes=model.num_classes)
-    data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
-    )
+    data = ImageDataModule.at_test_time(table, model.preprocessing, batch_size=batch_size, workers=workers)
     model = model.to(device).eval()
     records = [Accumulator() for _ in chosen]
     done, total = 0, len(table.select(split))

@@ -257,9 +257,7 @@ def mask_leakage(masks: Tensor, answers: Tensor, class_names: Sequence[str], *, 
 
 def _batches(model: IFAM, paths: Sequence[Path], batch_size: int, workers: int) -> Iterator[Tensor]:
     table = table_of_files(paths, model.class_names)
-    data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
-    )
+    data = ImageDataModule.at_test_time(table, model.preprocessing, batch_size=batch_size, workers=workers)
     for batch in data.loader("test"):
         require_readable(batch, skip_unreadable=False)
         yield batch.images

@@ -69,6 +69,29 @@ class ImageDataModule(LightningDataModule):
                 f"workers and seed: expected 0 or more, and at most {MOST_WORKERS} workers, got {workers} and {seed}"
             )
 
+    @classmethod
+    def at_test_time(
+        cls,
+        table: ImageTable,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        workers: int = 0,
+        annotations: bool = False,
+        processes: Processes = ALONE,
+    ) -> "ImageDataModule":
+        """Of which `loader` alone is used: nothing is drawn at random."""
+        return cls(
+            table,
+            preprocessing,
+            augmentation="none",
+            batch_size=batch_size,
+            workers=workers,
+            seed=0,
+            annotations=annotations,
+            processes=processes,
+        )
+
     def train_dataloader(self) -> Loader:
         """Batches of random views; the last one is left out if it would hold a single image beside others."""
         dataset = ImageDataset(

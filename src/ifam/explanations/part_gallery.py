@@ -96,9 +96,7 @@ def part_gallery(
     progress: Callable[[int, int], None] | None = None,
 ) -> PartGallery:
     """Look through a split."""
-    data = ImageDataModule(
-        table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=workers, seed=0
-    )
+    data = ImageDataModule.at_test_time(table, model.preprocessing, batch_size=batch_size, workers=workers)
     samples = table.select(split).samples
     model = model.to(device).eval()
     builder = GalleryBuilder(model.num_parts, model.preprocessing, per_part)

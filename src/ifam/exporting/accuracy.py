@@ -51,7 +51,7 @@ def accuracy_change(
     """
     check_scorable(model)
     graph, table = make_graph(model), table.align(model.class_names).select(split)
-    data = ImageDataModule(table, model.preprocessing, augmentation="none", batch_size=batch_size, workers=0, seed=0)
+    data = ImageDataModule.at_test_time(table, model.preprocessing, batch_size=batch_size)
     seen = right = file_right = changed = tokens = moved = 0
     difference = 0.0
     for batch in data.loader(split):

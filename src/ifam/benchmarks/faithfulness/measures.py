@@ -95,9 +95,7 @@ def sample(table: ImageTable, count: int, seed: int) -> ImageTable:
 
 def read_photographs(table: ImageTable, preprocessing: Preprocessing) -> tuple[Tensor, Tensor | None]:
     """Images (N, 3, H, W) and true masks (N, H, W) of a sample."""
-    data = ImageDataModule(
-        table, preprocessing, augmentation="none", batch_size=50, workers=0, seed=0, annotations=table.has_masks
-    )
+    data = ImageDataModule.at_test_time(table, preprocessing, batch_size=50, annotations=table.has_masks)
     batches = list(data.loader("test"))
     for batch in batches:
         require_readable(batch, skip_unreadable=False)
