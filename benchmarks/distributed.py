@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ifam.benchmarks.report import circumstances
-from ifam.files import write_text
+import protocol
 
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "training")]
@@ -69,14 +68,12 @@ def main() -> None:
             rows.append({"run": name, "processes": size} | found)
             print(rows[-1], flush=True)
         counts = evaluated(root / "0/1", data, root)
-    report = {
-        "description": " ".join((__doc__ or "").split("\n\n    ")[0].split()),
-        "command": "python benchmarks/distributed.py --json benchmarks/results/distributed.json",
-        "circumstances": circumstances(),
-        "losses": rows,
-        "evaluation": counts,
-    }
-    write_text(options.json, json.dumps(report, indent=1) + "\n")
+    protocol.write_report(
+        options.json,
+        " ".join((__doc__ or "").split("\n\n    ")[0].split()),
+        "python benchmarks/distributed.py --json benchmarks/results/distributed.json",
+        {"losses": rows, "evaluation": counts},
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ and of the int8 file over the whole test split.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -22,7 +21,6 @@ import protocol
 import torch
 from torch import Tensor
 
-from ifam.benchmarks.report import circumstances
 from ifam.data.module import ImageDataModule
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
@@ -31,7 +29,6 @@ from ifam.exporting.comparison import compare
 from ifam.exporting.export import BATCHES, ExportResult, export
 from ifam.exporting.formats import FORMATS
 from ifam.exporting.graphs import make_graph
-from ifam.files import write_text
 from ifam.model.base import Classifier
 from ifam.storage import load
 
@@ -97,13 +94,13 @@ def main() -> None:
         for name, value in measure(options, Path(folder)):
             found[name] = found.get(name, {}) | value
             print(name, value, flush=True)
-            body = {
-                "description": (__doc__ or "").splitlines()[0],
-                "command": "python benchmarks/export.py DATA --run RUN --json FILE",
-                "circumstances": circumstances() | {"precision": "32-true"},
-                "measured": found,
-            }
-            write_text(options.json, json.dumps(body, indent=1) + "\n")
+            protocol.write_report(
+                options.json,
+                (__doc__ or "").splitlines()[0],
+                "python benchmarks/export.py DATA --run RUN --json FILE",
+                {"measured": found},
+                precision="32-true",
+            )
 
 
 if __name__ == "__main__":

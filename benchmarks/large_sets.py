@@ -7,7 +7,6 @@ Rows are those of generated maps: `--parts` blobs on a grid.
 """
 
 import argparse
-import json
 import tarfile
 import tempfile
 import time
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import protocol
 from PIL import Image
 
-from ifam.benchmarks.report import circumstances
 from ifam.data.files import batched, read_batches
 from ifam.data.find import find_images
 from ifam.data.tar import images_in_tar
-from ifam.files import write_text
 from ifam.predict import PredictionRow, writer
 from ifam.preprocessing import Preprocessing
 from ifam.sharding.image_list import write_image_list
@@ -127,14 +125,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options)
-    body = {
-        "description": (__doc__ or "").splitlines()[0],
-        "command": "python benchmarks/large_sets.py --json FILE",
-        "circumstances": circumstances(),
-        "settings": {"images": options.images, "parts": options.parts},
-        "measured": found,
-    }
-    write_text(options.json, json.dumps(body, indent=1) + "\n")
+    settings = {"images": options.images, "parts": options.parts}
+    protocol.write_report(
+        options.json,
+        (__doc__ or "").splitlines()[0],
+        "python benchmarks/large_sets.py --json FILE",
+        {"settings": settings, "measured": found},
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ processor seconds, which other work on the machine does not lengthen much, and i
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -21,7 +20,6 @@ from typing import Any
 
 import protocol
 
-from ifam.benchmarks.report import circumstances
 from ifam.benchmarks.speed.timing import resident
 from ifam.cli import main as command
 from ifam.commands import predict
@@ -29,7 +27,6 @@ from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.device import resolve_precision
 from ifam.evaluate import evaluate
-from ifam.files import write_text
 from ifam.storage import load
 
 MIB = 2**20
@@ -123,13 +120,8 @@ def main() -> None:
     for name, value in measure(options):
         found[name] = value
         print(name, value, flush=True)
-        body = {
-            "description": (__doc__ or "").splitlines()[0],
-            "command": "python benchmarks/memory.py DATA --run RUN --json FILE",
-            "circumstances": circumstances(),
-            "measured": found,
-        }
-        write_text(options.json, json.dumps(body, indent=1) + "\n")
+        command_line = "python benchmarks/memory.py DATA --run RUN --json FILE"
+        protocol.write_report(options.json, (__doc__ or "").splitlines()[0], command_line, {"measured": found})
 
 
 if __name__ == "__main__":

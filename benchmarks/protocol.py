@@ -101,9 +101,13 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save(path: Path, description: str, command: str, body: dict[str, Any]) -> None:
-    """Write the JSON of a benchmark."""
-    where = circumstances() | {"precision": resolve_precision("auto", "auto")}
-    content = {"description": description, "command": command, "circumstances": where, **body}
+    """Write the JSON of a benchmark that trains, in the precision of the recipes."""
+    write_report(path, description, command, body, precision=resolve_precision("auto", "auto"))
+
+
+def write_report(path: Path, description: str, command: str, body: dict[str, Any], **where: str) -> None:
+    """The JSON of any benchmark; ``where``: circumstances beside the machine."""
+    content = {"description": description, "command": command, "circumstances": circumstances() | where, **body}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 

@@ -8,7 +8,6 @@ on a machine that does nothing else.
 """
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -21,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import protocol
 import pyarrow.parquet as pq
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
-from ifam.benchmarks.report import circumstances
-from ifam.files import write_text
 from ifam.model.two_stage import IFAM
 from ifam.storage import save
 
@@ -149,14 +147,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options)
-    body = {
-        "description": (__doc__ or "").splitlines()[0],
-        "command": "python benchmarks/sharded_prediction.py --json FILE",
-        "circumstances": circumstances() | {"precision": "32-true"},
-        "settings": {name: getattr(options, name) for name in ("images", "shard_size", "kills", "seed")},
-        "measured": found,
-    }
-    write_text(options.json, json.dumps(body, indent=1) + "\n")
+    settings = {name: getattr(options, name) for name in ("images", "shard_size", "kills", "seed")}
+    protocol.write_report(
+        options.json,
+        (__doc__ or "").splitlines()[0],
+        "python benchmarks/sharded_prediction.py --json FILE",
+        {"settings": settings, "measured": found},
+        precision="32-true",
+    )
 
 
 if __name__ == "__main__":
