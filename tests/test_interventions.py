@@ -160,5 +160,9 @@ def test_only_what_surely_beats_none_is_chosen(model: IFAM, table: ImageTable) -
     assert choose([lucky, none]) == none
     assert choose([lucky, sure, none]) == sure
     assert choose([replace(lucky, beats_none=None), none]).intervention == Intervention(remove_parts=(0,))
+    for criterion in ("auc", "worst_group_auc"):
+        by_auc = try_interventions(model, table, split="train", select_by=criterion)
+        assert next(trial.beats_none for trial in by_auc if trial.intervention == Intervention()) == 0.5
+        assert all(trial.beats_none is not None for trial in by_auc)
     alone = try_interventions(model, table, [Intervention(remove_parts=(0,))])
     assert [trial.beats_none for trial in alone] == [None]

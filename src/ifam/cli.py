@@ -26,7 +26,7 @@ from ifam.commands import (
 from ifam.device import limit_kernel_caches
 from ifam.errors import CheckpointError, DataError, IfamError, UsageError
 from ifam.files import ESCAPED, printable
-from ifam.processes import started
+from ifam.processes import ALONE, Processes, started
 
 COMMANDS = (
     demo,
@@ -72,15 +72,16 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     limit_kernel_caches()
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments, here = sys.argv[1:] if arguments is None else arguments, ALONE
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
         sys.stdout.reconfigure(errors=ESCAPED)
     try:
+        here = started()
         _check_words(arguments)
         options = parser().parse_args(arguments)
         options.run(options)
     except KeyboardInterrupt as stop:
-        if started().is_first:
+        if here.is_first:
             print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -88,17 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        if _has_the_say(error):
+        if _has_the_say(error, here):
             print(f"error: {_line(error)}", file=sys.stderr)
         return error.exit_status if isinstance(error, IfamError) else 1
     return 0
 
 
-def _has_the_say(error: Exception) -> bool:
+def _has_the_say(error: Exception, here: Processes) -> bool:
     """Of several processes one says what is wrong with what all were given, and each what is its own trouble."""
     if not isinstance(error, IfamError):
         return True
-    return not error.told and not (isinstance(error, GIVEN) and started().local_rank)
+    return not error.told and not (isinstance(error, GIVEN) and here.local_rank)
 
 
 def _check_words(arguments: Sequence[str]) -> None:

@@ -35,8 +35,9 @@ def pick_device(name: str) -> str:
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and started().several:
-        name = f"cuda:{started().local_rank}"
+    processes = started(talking=False)
+    if name == "cuda" and processes.several:
+        name = f"cuda:{processes.local_rank}"
     try:
         found = torch.empty(0, device=name).device.type
     except (RuntimeError, AssertionError):  # the latter from a torch without CUDA

@@ -20,7 +20,7 @@ from ifam.metrics.calibration import fit_temperature
 from ifam.metrics.parts import KeypointRegression, keypoint_error
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
-from ifam.model.two_stage import IFAM
+from ifam.model.two_stage import interventions_on
 from ifam.output import Prediction
 from ifam.processes import ALONE, Processes
 from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
@@ -168,19 +168,6 @@ def _temperature(records: Accumulator) -> float | None:
     if records.num_samples == 0:
         raise DataError("temperature: expected at least one image that can be read, got none; see ifam doctor")
     return fit_temperature(records["logits"], records["label"])
-
-
-def interventions_on(model: Classifier, remove_parts: Sequence[int], token_quantile: float | None) -> dict[str, Any]:
-    """Arguments of the model's call; none for a plain classifier.
-
-    Raises:
-        UsageError: they would change nothing in what this model predicts.
-    """
-    if isinstance(model, IFAM):
-        return {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
-    if len(remove_parts) or token_quantile is not None:
-        raise UsageError("interventions: expected a model with parts, got one without")
-    return {}
 
 
 def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:

@@ -17,8 +17,9 @@ from ifam.data.images import open_image
 from ifam.data.transforms import test_transform
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
-from ifam.evaluate import Evaluation, Progress, evaluate, interventions_on
+from ifam.evaluate import Evaluation, Progress, evaluate
 from ifam.model.base import Classifier
+from ifam.model.two_stage import interventions_on
 from ifam.score import GroupResult
 
 ClassMap = Mapping[int, int] | str | Path

@@ -13,7 +13,7 @@ from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.metrics.accumulate import Accumulator
-from ifam.metrics.bootstrap import Interval, paired_win_shares
+from ifam.metrics.bootstrap import Interval, paired_auc_win_shares, paired_win_shares
 from ifam.model.two_stage import IFAM
 from ifam.score import GroupResult, accuracy_intervals, auc_intervals, record_classes, summarise
 
@@ -57,7 +57,7 @@ class Trial:
     worst_group_accuracy_interval: Interval | None = None
     beats_none: float | None = None
     """share of resamples of the images in which it scores higher than no intervention on the same ones, ties half; None
-    where that was not tried beside it, or where an AUC is the criterion"""
+    where that was not tried beside it, or where the data does not allow the number"""
     auc_interval: Interval | None = None
     worst_group_auc_interval: Interval | None = None
 
@@ -165,13 +165,19 @@ def _compared(trials: Sequence[Trial], records: Sequence[Accumulator], select_by
     by_intervention = {trial.intervention: seen for trial, seen in zip(trials, records, strict=True)}
     none = by_intervention.get(Intervention())
     criterion = trials[0].criterion(select_by)
-    if none is None or criterion in _AUCS:
+    if none is None or getattr(trials[0], criterion) is None:
         return list(trials)
-    groups = none["group"] if criterion == "worst_group_accuracy" else torch.zeros_like(none["group"])
+    groups = none["group"] if criterion.startswith("worst_group") else torch.zeros_like(none["group"])
     known = groups >= 0
-    correct = torch.stack([seen["prediction"] == seen["label"] for seen in records], dim=1)
-    baseline = none["prediction"] == none["label"]
-    shares = paired_win_shares(correct[known], baseline[known], groups[known], seed=0)
+    if criterion in _AUCS:
+        margins = torch.stack([seen["margin"] for seen in records], dim=1)
+        shares = paired_auc_win_shares(
+            margins[known], none["margin"][known], none["label"][known], groups[known], seed=0
+        )
+    else:
+        correct = torch.stack([seen["prediction"] == seen["label"] for seen in records], dim=1)
+        baseline = none["prediction"] == none["label"]
+        shares = paired_win_shares(correct[known], baseline[known], groups[known], seed=0)
     return [replace(trial, beats_none=share) for trial, share in zip(trials, shares.tolist(), strict=True)]
 
 

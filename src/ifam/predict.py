@@ -18,12 +18,11 @@ from ifam.data.files import batched, read_batches
 from ifam.data.tar import ImageFile
 from ifam.device import arithmetic
 from ifam.errors import UsageError
-from ifam.evaluate import interventions_on
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
 from ifam.files import as_utf8, replacing
 from ifam.model.base import Classifier
-from ifam.model.two_stage import IFAM
+from ifam.model.two_stage import IFAM, interventions_on
 from ifam.output import Output, Prediction
 
 OVERLAY_SIDE = 480
@@ -245,6 +244,7 @@ def _parquet(path: Path, rows_per_group: int = 1000) -> Iterator[Write]:
         ]
     )
     waiting: list[dict[str, Any]] = []
+    pa.Table.from_pylist(waiting, schema=schema)  # loads pandas where there is one: now, and not after many images
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
 
         def flush() -> None:

@@ -24,13 +24,24 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """This process among those with the same job. What is gathered comes in the order of their ranks."""
+    """This process among those with the same job. What is gathered comes in the order of their ranks.
+
+    Raises:
+        UsageError: a rank that is not one of them.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     """among those of this machine"""
     local_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rank < self.size and self.local_rank >= 0):
+            raise UsageError(
+                "processes: expected RANK and LOCAL_RANK from 0 to below WORLD_SIZE in the environment, got "
+                f"{self.rank} and {self.local_rank} of {self.size}"
+            )
 
     @property
     def is_first(self) -> bool:
@@ -41,6 +52,10 @@ class Processes:
     def several(self) -> bool:
         """Whether there are others."""
         return self.size > 1
+
+    def share_of(self, number: int) -> range:
+        """Of so many pieces of work those of this process: every n-th of n processes."""
+        return range(self.rank, number, self.size)
 
     def gather(self, value: T) -> list[T]:
         """What every process has to say, in every process."""
@@ -149,16 +164,32 @@ class Share:
 WHOLE = Share()
 
 
-def started() -> Processes:
-    """What torchrun or srun says of this process; alone where neither started it."""
-    if all(name in os.environ for name in VARIABLES):
-        rank, size, local_rank, local_size = (int(os.environ[name]) for name in VARIABLES[:4])
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        rank, size, local_rank = (int(os.environ[f"SLURM_{n}"]) for n in ("PROCID", "STEP_NUM_TASKS", "LOCALID"))
-        local_size = -(-size // int(os.environ["SLURM_STEP_NUM_NODES"]))
+def started(*, talking: bool = True) -> Processes:
+    """What torchrun or srun says of this process; alone where neither started it.
+
+    ``talking``: whether the processes talk to each other; for those that only divide work among them RANK and
+    WORLD_SIZE in the environment are enough.
+
+    Raises:
+        UsageError: variables that are no whole numbers, or a rank that is not one of the processes.
+    """
+    if all(name in os.environ for name in (VARIABLES if talking else VARIABLES[:2])):
+        rank, size = _number("RANK"), _number("WORLD_SIZE")
+        local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+    elif _number("SLURM_STEP_NUM_TASKS", 1) > 1:
+        rank, size, local_rank = (_number(f"SLURM_{name}") for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID"))
+        local_size = -(-size // _number("SLURM_STEP_NUM_NODES"))
     else:
         return ALONE
-    return Processes(rank=rank, size=size, local_rank=local_rank, local_size=local_size) if size > 1 else ALONE
+    return Processes(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
+
+
+def _number(name: str, default: int | None = None) -> int:
+    value = os.environ.get(name, "nothing" if default is None else str(default))
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: expected a whole number in the environment, got {value!r}") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from ifam.metrics import (
     binary_auc,
     bootstrap_interval,
     group_accuracy,
+    paired_auc_win_shares,
     paired_win_shares,
     worst_group_accuracy,
     worst_group_accuracy_interval,
@@ -195,3 +196,24 @@ def test_paired_wins_of_the_same_predictor_are_ties_and_of_a_better_one_sure() -
     everything = torch.ones(60, dtype=torch.bool)
     shares = paired_win_shares(torch.stack([baseline, everything, ~everything], 1), baseline, groups, seed=0)
     assert shares.tolist() == [0.5, 1.0, 0.0]
+
+
+def test_paired_wins_by_auc_against_a_plain_loop() -> None:
+    torch.manual_seed(0)
+    labels, groups = torch.randint(0, 2, (60,)), torch.randint(0, 2, (60,))
+    baseline = (labels + 1.5 * torch.randn(60)).round(decimals=1)  # with ties
+    scores = torch.stack([(labels + spread * torch.randn(60)).round(decimals=1) for spread in (1.0, 1.5, 2.0)], 1)
+    strata = [((labels == label) & (groups == group)).nonzero()[:, 0] for label in (0, 1) for group in (0, 1)]
+    for in_groups in (True, False):
+        given = groups if in_groups else torch.zeros_like(groups)
+        shares = paired_auc_win_shares(scores, baseline, labels, given, seed=5, repeats=500)
+        generator = torch.Generator().manual_seed(1)
+        wins = torch.zeros(3)
+        within = strata if in_groups else [torch.cat(strata[:2]), torch.cat(strata[2:])]
+        for _ in range(600):  # other draws, so that only the distribution can agree
+            rows = torch.cat([each[torch.randint(len(each), (len(each),), generator=generator)] for each in within])
+            auc = [worst_group_auc(s[rows], labels[rows], given[rows], 2).auc for s in (baseline, *scores.T)]
+            wins += torch.tensor([1.0 if a > auc[0] else 0.5 if a == auc[0] else 0.0 for a in auc[1:]])
+        np.testing.assert_allclose(shares.numpy(), wins / 600, atol=0.08)
+    same = paired_auc_win_shares(torch.stack([baseline, labels.float()], 1), baseline, labels, groups, seed=0)
+    assert same.tolist() == [0.5, 1.0]

@@ -6,8 +6,9 @@ import signal
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,18 @@ from runs import kill_at, start
 from timm.models.vision_transformer import VisionTransformer
 
 from ifam.cli import main
+from ifam.device import pick_device
 from ifam.errors import DataError
 from ifam.model.two_stage import IFAM
 from ifam.predict import PredictionSettings, predict
+from ifam.processes import ALONE, VARIABLES, Processes, started
 from ifam.sharding.image_list import ImageList, write_image_list
 from ifam.sharding.run import part, predict_shards
-from ifam.sharding.share import Share, own_device, share_of_environment
 from ifam.storage import load, model_sha256, save
 
 COUNT, SIZE = 23, 4
+PREDICT = ["predict", "run", "images", "--device", "cpu"]
+BEGUN = [*PREDICT, "--out", "out", "--shard-size", str(SIZE)]
 
 
 @pytest.fixture
@@ -154,15 +158,15 @@ def test_a_folder_of_tar_files_and_a_damaged_one(place: Path, capsys: pytest.Cap
 
 
 def test_processes_share_the_work_without_talking(place: Path) -> None:
-    first = shards(Path("out"), share=Share(rank=0, world_size=2))
+    first = shards(Path("out"), processes=Processes(rank=0, size=2))
     own = {path.name for path in Path("out").glob("part*")}
-    second = shards(Path("out"), share=Share(rank=1, world_size=2))
+    second = shards(Path("out"), processes=Processes(rank=1, size=2))
     assert (first.predicted + second.predicted, first.statuses, first.missing) == (COUNT, None, 3)
     assert own == {f"part-0000{number}.parquet" for number in (0, 2, 4)}
     assert sum(second.statuses.values()) == COUNT
     assert [row["path"] for row in rows("out")] == [str(path) for path in images()]
     part(Path("out"), 1).unlink()
-    assert shards(Path("out"), share=Share(rank=1, world_size=3)).predicted == SIZE  # of another number of processes
+    assert shards(Path("out"), processes=Processes(rank=1, size=3)).predicted == SIZE  # of another number of processes
 
 
 def test_a_process_waits_for_the_list_of_the_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,35 +174,62 @@ def test_a_process_waits_for_the_list_of_the_first(place: Path, monkeypatch: pyt
 
     def first_comes(seconds: float) -> None:
         waits.append(seconds)
-        shards(Path("out"), share=Share(rank=0, world_size=2))
+        shards(Path("out"), processes=Processes(rank=0, size=2))
 
     monkeypatch.setattr("ifam.sharding.manifest.time.sleep", first_comes)
-    assert shards(Path("out"), share=Share(rank=1, world_size=2)).missing == 0
+    assert shards(Path("out"), processes=Processes(rank=1, size=2)).missing == 0
     assert waits == [1.0]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7, 30])
 def test_shares_are_complete_and_disjoint(world_size: int) -> None:
-    numbers = [n for rank in range(world_size) for n in Share(rank=rank, world_size=world_size).of(23)]
+    numbers = [n for rank in range(world_size) for n in Processes(rank=rank, size=world_size).share_of(23)]
     assert sorted(numbers) == list(range(23))
 
 
-def test_the_share_that_the_environment_says(monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert (share_of_environment(), own_device("cuda")) == (Share(), "cuda")
-    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
-        monkeypatch.setenv(name, value)
-    assert share_of_environment() == Share(rank=5, world_size=8)
-    assert (own_device("cuda"), own_device("cuda:0"), own_device("cpu")) == ("cuda:1", "cuda:0", "cpu")
-    for rank in ("8", "-1", "x"):
-        monkeypatch.setenv("RANK", rank)
-        with refuses_line("RANK", rank):
-            share_of_environment()
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Sets what processes are told, and nothing else of it."""
+
+    def fill(told: dict[str, str]) -> None:
+        for name in [*VARIABLES, *(name for name in os.environ if name.startswith("SLURM_"))]:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+
+    return fill
 
 
-PREDICT = ["predict", "run", "images", "--device", "cpu"]
-BEGUN = [*PREDICT, "--out", "out", "--shard-size", str(SIZE)]
+def test_the_share_that_the_environment_says(
+    environment: Callable[[dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment({})
+    assert started(talking=False) == ALONE
+    environment({"RANK": "5", "WORLD_SIZE": "8"})
+    assert started(talking=False) == Processes(rank=5, size=8)
+    assert started() == ALONE  # with no word of where the others are
+    environment({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "2"})
+    assert started(talking=False) == started() == Processes(rank=3, size=4, local_rank=1, local_size=2)
+    environment({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
+    monkeypatch.setattr("torch.empty", lambda *_, device: SimpleNamespace(device=SimpleNamespace(type=device[:4])))
+    assert (pick_device("cuda"), pick_device("cuda:0")) == ("cuda:1", "cuda:0")
+
+
+@pytest.mark.parametrize("rank", ["8", "-1", "x"])
+def test_an_impossible_rank(
+    rank: str,
+    environment: Callable[[dict[str, str]], None],
+    refuses_line: Any,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {"RANK": rank, "WORLD_SIZE": "8"}
+    environment(told)
+    with refuses_line("RANK", rank):
+        started(talking=False)
+    environment(told | dict.fromkeys(VARIABLES[2:], "0"))
+    assert main(BEGUN) == 2  # for every command, before it does anything
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize(
@@ -237,6 +268,7 @@ def test_refusals_are_one_line(
 def test_several_processes_need_a_folder(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*PREDICT, "--out", "rows.parquet"]) == 2
     assert "--out DIR" in capsys.readouterr().err

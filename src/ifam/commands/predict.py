@@ -10,6 +10,7 @@ from ifam.commands.inputs import images_or_scenes, resources
 from ifam.console import print_row, print_sharded, report_progress, show_progress
 from ifam.errors import DataError, UsageError
 from ifam.files import printable
+from ifam.processes import started
 
 SHARD_SIZE = 5000
 
@@ -61,7 +62,6 @@ def to_folder(options: Namespace) -> None:
     """Shards in a folder, which may be there in part."""
     from ifam.predict import PredictionSettings
     from ifam.sharding.run import predict_shards
-    from ifam.sharding.share import own_device, share_of_environment
     from ifam.storage import load
 
     if options.overlays is not None:
@@ -82,8 +82,8 @@ def to_folder(options: Namespace) -> None:
             options.out,
             settings=settings,
             shard_size=SHARD_SIZE if options.shard_size is None else options.shard_size,
-            share=share_of_environment(),
-            **machine | {"device": own_device(machine["device"])},
+            processes=started(talking=False),
+            **machine,
             progress=report_progress("predicting"),
         )
     except KeyboardInterrupt:
@@ -100,10 +100,9 @@ def to_file_or_screen(options: Namespace) -> None:
 
     from ifam.data.find import images_at
     from ifam.predict import UNREADABLE, predict, writer
-    from ifam.sharding.share import share_of_environment
     from ifam.storage import load
 
-    if share_of_environment().world_size > 1:
+    if started(talking=False).several:
         raise UsageError("out: expected a folder, which several processes can share, got none; add --out DIR")
     paths = [image for path in images_or_scenes(options.images, tars=True) for image in images_at(path)]
     unreadable = 0

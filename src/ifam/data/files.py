@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ifam.data.batch import Batch, Item, Unreadable, collate
 from ifam.data.images import open_image
-from ifam.data.module import end_with_main
 from ifam.data.tar import ImageFile
 from ifam.data.transforms import test_transform
+from ifam.data.workers import end_with_main
 from ifam.errors import DataError, UsageError
 from ifam.preprocessing import Preprocessing
 

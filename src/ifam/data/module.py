@@ -1,10 +1,6 @@
 """Loaders of a table for training and evaluation."""
 
-import os
-import signal
-import threading
 from collections.abc import Iterable, Sequence
-from multiprocessing import parent_process
 from typing import Any
 
 import torch
@@ -16,12 +12,12 @@ from ifam.data.dataset import Draw, ImageDataset
 from ifam.data.sampler import EpochSampler, SharedBatches
 from ifam.data.table import ImageTable
 from ifam.data.transforms import IMAGE_ONLY, test_transform, train_transform
+from ifam.data.workers import attach_to_main, end_with_main
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 from ifam.processes import ALONE, Processes
 
 Loader = DataLoader[Item | Unreadable]  # iterates over Batch
-LAST_STEP_SECONDS = 60
 LARGEST_BATCH, MOST_WORKERS = 1_000_000, 1000
 
 
@@ -129,7 +125,7 @@ class ImageDataModule(LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
-            worker_init_fn=_attach_to_main if self.trainer else end_with_main,
+            worker_init_fn=attach_to_main if self.trainer else end_with_main,
             # without one of its own a loader draws from torch's global generator whenever it is iterated
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -140,27 +136,3 @@ def batches_done(trainer: Trainer) -> int:
     loop = trainer.fit_loop
     progress: Any = loop.epoch_loop.batch_progress.current
     return int(progress.processed) if loop.restarting else 0
-
-
-def _attach_to_main(worker: int) -> None:
-    end_with_main(worker)
-    _leave_signals_to_main()
-
-
-def end_with_main(worker: int) -> None:
-    """A worker of a fork server does not see its main process killed: the two would keep each other alive."""
-    threading.Thread(target=_wait_for_main, daemon=True).start()
-
-
-def _wait_for_main() -> None:
-    main = parent_process()
-    if main is not None:
-        main.join()
-        os._exit(1)
-
-
-def _leave_signals_to_main() -> None:
-    """A terminal and a batch system signal every process; the main one has a step to finish, and ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # not on Windows
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_STEP_SECONDS))

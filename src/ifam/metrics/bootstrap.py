@@ -170,7 +170,53 @@ def paired_win_shares(
             times = torch.zeros(count, len(rows), dtype=torch.float64)
             times.scatter_add_(1, drawn, torch.ones_like(times))
             worst = torch.minimum(worst, times @ hits[rows] / len(rows))
-        # accuracies are multiples of 1 / n, so that anything smaller is rounding
-        lead = worst[:, 1:] - worst[:, :1]
-        wins += (lead > 1e-9).double().sum(0) + 0.5 * (lead.abs() <= 1e-9).double().sum(0)
+        wins += _wins_over_first(worst)
     return wins / repeats
+
+
+def paired_auc_win_shares(
+    scores: Tensor, baseline: Tensor, labels: Tensor, groups: Tensor, *, seed: int, repeats: int = 1000
+) -> Tensor:
+    """The same by the worst-group AUC of two classes, see ``worst_group_auc``; by the AUC where all groups are 0.
+
+    ``scores`` (N, T) and ``baseline`` (N,), higher for class 1; ``labels`` (N,) of 0 and 1. Each resample draws images
+    within the classes of each group. Time and memory grow with the comparisons of a positive with a negative.
+
+    >>> labels = torch.arange(40) % 2
+    >>> better, worse = labels + torch.arange(40) / 40, torch.arange(40) % 7
+    >>> groups = torch.zeros(40, dtype=torch.int64)
+    >>> paired_auc_win_shares(torch.stack([better, worse], 1), worse, labels, groups, seed=0)
+    tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
+    check_groups(groups, labels.shape, int(groups.max()) + 1 if len(groups) else 0)
+    for column in (baseline, *scores.T):
+        binary_auc(column, labels)  # refuses what is no score and no label
+    every = torch.cat([baseline[:, None], scores], dim=1).double().cpu()
+    labels, groups = labels.cpu(), groups.cpu()
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(label: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each group the images (n, T + 1) of a class, and how often (repeats, n) each is drawn."""
+        for value in torch.unique(groups[labels == label]):
+            rows = ((groups == value) & (labels == label)).nonzero()[:, 0]
+            drawn = torch.randint(len(rows), (repeats, len(rows)), generator=generator)
+            times = torch.zeros(repeats, len(rows), dtype=torch.float64)
+            yield every[rows], times.scatter_add_(1, drawn, torch.ones_like(times))
+
+    worst = torch.full((repeats, every.shape[1]), torch.inf, dtype=torch.float64)
+    negatives = list(draw(0))
+    for positive, times_positive in draw(1):
+        for negative, times_negative in negatives:
+            for predictor in range(every.shape[1]):
+                lead = positive[:, predictor, None] - negative[:, predictor]
+                wins = (lead > 0).double() + 0.5 * (lead == 0).double()
+                auc = ((times_positive @ wins) * times_negative).sum(1) / wins.numel()
+                worst[:, predictor] = torch.minimum(worst[:, predictor], auc)
+    return _wins_over_first(worst) / repeats
+
+
+def _wins_over_first(values: Tensor) -> Tensor:
+    """(R, 1 + T) values of R resamples to (T,): in how many the others are higher than the first, ties half."""
+    # shares of at most millions of comparisons, so that anything smaller is rounding
+    lead = values[:, 1:] - values[:, :1]
+    return (lead > 1e-9).double().sum(0) + 0.5 * (lead.abs() <= 1e-9).double().sum(0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -309,3 +309,16 @@ class IFAM(Classifier):
 def _check_probability(name: str, value: float) -> None:
     if not 0 <= value < 1:
         raise UsageError(f"{name}: expected a probability from 0 to below 1, got {value!r}")
+
+
+def interventions_on(model: Classifier, remove_parts: Sequence[int], token_quantile: float | None) -> dict[str, Any]:
+    """Arguments of the model's call; none for a plain classifier.
+
+    Raises:
+        UsageError: they would change nothing in what this model predicts.
+    """
+    if isinstance(model, IFAM):
+        return {"remove_parts": list(remove_parts), "token_quantile": token_quantile}
+    if len(remove_parts) or token_quantile is not None:
+        raise UsageError("interventions: expected a model with parts, got one without")
+    return {}

@@ -13,8 +13,8 @@ from ifam.errors import DataError, UsageError
 from ifam.files import make_folder, remove_leftovers, sha256, write_text
 from ifam.model.base import Classifier
 from ifam.predict import PredictionSettings
+from ifam.processes import Processes
 from ifam.sharding.image_list import ImageList, write_image_list
-from ifam.sharding.share import Share
 from ifam.storage import model_sha256
 
 FORMAT = 1
@@ -33,7 +33,7 @@ def asked_for(
     return {"model": model_sha256(model), "images": list(patterns), "shard_size": shard_size} | plain
 
 
-def agreed_list(folder: Path, asked: Mapping[str, Any], share: Share) -> ImageList:
+def agreed_list(folder: Path, asked: Mapping[str, Any], processes: Processes) -> ImageList:
     """The images that the folder's manifest fixes; the first process makes it, the others wait until it is there.
 
     Raises:
@@ -41,7 +41,7 @@ def agreed_list(folder: Path, asked: Mapping[str, Any], share: Share) -> ImageLi
         DataError: the manifest is damaged, or there are no images.
     """
     if not (folder / MANIFEST).exists():
-        if share.rank == 0:
+        if processes.is_first:
             _make(folder, asked)
         else:
             _wait_for(folder / MANIFEST)

@@ -15,9 +15,9 @@ from ifam.errors import DataError
 from ifam.files import as_utf8, remove_leftovers, write_text
 from ifam.model.base import Classifier
 from ifam.predict import PredictionSettings, predict_batches, writer
+from ifam.processes import ALONE, Processes
 from ifam.sharding.image_list import ImageList
 from ifam.sharding.manifest import SUCCESS, agreed_list, asked_for
-from ifam.sharding.share import Share
 from ifam.training.lock import locked
 
 Progress = Callable[[int, int], None]
@@ -45,13 +45,13 @@ def predict_shards(
     *,
     settings: PredictionSettings | None = None,
     shard_size: int = 5000,
-    share: Share | None = None,
+    processes: Processes = ALONE,
     batch_size: int = 32,
     workers: int = 0,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> ShardedPrediction:
-    """Predict files, folders, globs and tar files into ``folder``, or go on with it; returns when this share is done.
+    """Predict files, folders, globs and tar files into ``folder``, or go on with it; it returns when its share is done.
 
     ``patterns``: as for `ifam.data.find.find_images`. A batch never reaches into another shard, so that a shard does
     not depend on when the work was interrupted. The process that finishes last checks that every image is there once.
@@ -60,15 +60,15 @@ def predict_shards(
         UsageError: an impossible argument, a folder with another prediction, or with one of the same rank going on.
         DataError: no images, a damaged manifest, or a shard that does not hold what it should.
     """
-    settings, share = settings or PredictionSettings(), share or Share()
+    settings = settings or PredictionSettings()
     # "auto" is another one on another machine
     settings = replace(settings, precision=resolve_precision(settings.precision, torch.device(device).type))
     settings.interventions_on(model)  # refused before the work
-    images = agreed_list(folder, asked_for(model, patterns, settings, shard_size), share)
-    with locked(folder / ".running" / f"rank-{share.rank}"):
-        _remove_leftovers(folder, share)
+    images = agreed_list(folder, asked_for(model, patterns, settings, shard_size), processes)
+    with locked(folder / ".running" / f"rank-{processes.rank}"):
+        _remove_leftovers(folder, processes)
         missing = _missing(folder, images)
-        todo = [number for number in share.of(len(images)) if number in missing]
+        todo = [number for number in processes.share_of(len(images)) if number in missing]
         batches = _Batches(images, todo, batch_size)
         found = predict_batches(model, batches, settings, workers=workers, device=device)
         done = 0
@@ -121,13 +121,13 @@ class _Batches:
         return round(self._images_found * len(self.shards) / self._shards_opened)
 
 
-def _remove_leftovers(folder: Path, share: Share) -> None:
+def _remove_leftovers(folder: Path, processes: Processes) -> None:
     """Delete what killed processes left of shards that nobody else writes now."""
     for temporary in folder.glob(".part-*.parquet"):
         number = temporary.name.removeprefix(".part-").partition(".")[0]
-        if number.isdecimal() and int(number) % share.world_size == share.rank:
+        if number.isdecimal() and int(number) % processes.size == processes.rank:
             temporary.unlink()
-    if share.rank == 0:
+    if processes.is_first:
         remove_leftovers(folder / SUCCESS)
 
 

@@ -1,0 +1,33 @@
+"""What a loader's worker process does before its first image."""
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+
+LAST_STEP_SECONDS = 60
+
+
+def attach_to_main(worker: int) -> None:
+    """A worker of training: it ends with its main process, and leaves it the signals."""
+    end_with_main(worker)
+    _leave_signals_to_main()
+
+
+def end_with_main(worker: int) -> None:
+    """A worker of a fork server does not see its main process killed: the two would keep each other alive."""
+    threading.Thread(target=_wait_for_main, daemon=True).start()
+
+
+def _wait_for_main() -> None:
+    main = parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
+
+
+def _leave_signals_to_main() -> None:
+    """A terminal and a batch system signal every process; the main one has a step to finish, and ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_STEP_SECONDS))
