@@ -278,7 +278,7 @@ def test_several_processes_need_a_folder(
 def test_damaged_manifests(place: Path, refuses_line: Any, content: str) -> None:
     shards(Path("out"))
     Path("out/_manifest.json").write_bytes(content.encode("utf-8", "surrogatepass"))
-    with refuses_line("out/_manifest.json", "format 1", error=DataError):
+    with refuses_line("out/_manifest.json", "begin anew", error=DataError):
         shards(Path("out"))
 
 

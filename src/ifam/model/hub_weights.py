@@ -4,7 +4,6 @@ A repository holds ``config.json``, ``model.safetensors`` and perhaps ``preproce
 standard deviation images are normalised with.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ifam.errors import CheckpointError, UsageError
+from ifam.files import read_json
 from ifam.model.build import Initialisation, load_state, read_safetensors, vision_transformer
 from ifam.model.pooled import first_line
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -68,7 +68,7 @@ def load_hub_backbone(backbone: str | Path, *, pretrained: bool) -> Initialisati
             f"{' and no '.join(missing)}; choose a repository or a folder that holds both"
         )
     state = to_timm(read_safetensors(folder / WEIGHTS)[0]) if pretrained else None
-    vit = _build(_read_json(folder / CONFIG, name), name, state)
+    vit = _build(read_json(folder / CONFIG, CheckpointError), name, state)
     if state is not None:
         load_state(vit, state, f"{name}, {WEIGHTS}")
     return Initialisation(vit=vit, name=None, **_statistics(folder / PREPROCESSOR, name))
@@ -126,7 +126,7 @@ def _build(config: Mapping[str, Any], name: str, state: Mapping[str, Tensor] | N
 
 def _statistics(path: Path, name: str) -> dict[str, Any]:
     """Mean and standard deviation of a ``preprocessor_config.json``; ImageNet's where there is none."""
-    config = _read_json(path, name) if path.is_file() else {}
+    config = read_json(path, CheckpointError) if path.is_file() else {}
     try:
         red, green, blue = map(float, config.get("image_mean", IMAGENET_MEAN))
         std_red, std_green, std_blue = map(float, config.get("image_std", IMAGENET_STD))
@@ -135,16 +135,6 @@ def _statistics(path: Path, name: str) -> dict[str, Any]:
             f"backbone {name}: expected three numbers in {path.name}, got odd ones: {error}"
         ) from error
     return {"mean": (red, green, blue), "std": (std_red, std_green, std_blue)}
-
-
-def _read_json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"backbone {name}: expected JSON in {path.name}, got a damaged file: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"backbone {name}: expected names and values in {path.name}, got {type(values).__name__}")
-    return values
 
 
 def _download(repository: str, files: list[str]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ifam.data.find import TARS_AND_IMAGES, find_images
 from ifam.errors import DataError, UsageError
-from ifam.files import make_folder, remove_leftovers, sha256, write_text
+from ifam.files import make_folder, read_json, remove_leftovers, sha256, write_text
 from ifam.model.base import Classifier
 from ifam.predict import PredictionSettings
 from ifam.processes import Processes
@@ -77,13 +77,14 @@ def _wait_for(path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] == FORMAT and isinstance(found["asked"], dict) and isinstance(found["images_sha256"], str):
-            return dict(found)
-        reason = f"format {found['format']!r}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"a damaged file ({error})"
-    raise DataError(f"{path}: expected a manifest of format {FORMAT}, got {reason}; begin anew in another folder")
+        found = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; begin anew in another folder") from error
+    if found.get("format") == FORMAT and isinstance(found.get("asked"), dict) and "images_sha256" in found:
+        return found
+    raise DataError(
+        f"{path}: expected a manifest of format {FORMAT}, got one of {found.get('format')}; begin anew in another folder"
+    )
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
