@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     if found.get("format") == FORMAT and isinstance(found.get("asked"), dict) and "images_sha256" in found:
         return found
     raise DataError(
-        f"{path}: expected a manifest of format {FORMAT}, got one of {found.get('format')}; begin anew in another folder"
+        f"{path}: expected a manifest of format {FORMAT}, got {found.get('format')}; begin anew in another folder"
     )
 
 
