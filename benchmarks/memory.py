@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ifam.cli import main as command
 from ifam.commands import predict
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
-from ifam.device import resolve_precision
+from ifam.device import arrange_memory, resolve_precision
 from ifam.evaluate import evaluate
 from ifam.storage import load
 
@@ -93,7 +94,10 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     if "predict" in options.measure:
         with tempfile.TemporaryDirectory() as folder:
             chosen, out = first(table, options.images), Path(folder, "rows.parquet")
-            memory = resident_while_predicting(options.run, chosen, resources, out)
+            # in a process of its own, since the command arranges memory before torch is loaded
+            arrange_memory()
+            with get_context("spawn").Pool(1) as process:
+                memory = process.apply(resident_while_predicting, (options.run, chosen, resources, out))
         growth = round(memory[max(memory)] / memory[200] - 1, 4)
         yield (
             f"predict, {precision}",

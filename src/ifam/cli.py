@@ -23,7 +23,7 @@ from ifam.commands import (
     train,
     verify,
 )
-from ifam.device import limit_kernel_caches
+from ifam.device import arrange_memory
 from ifam.errors import CheckpointError, DataError, IfamError, UsageError
 from ifam.files import ESCAPED, printable
 from ifam.processes import ALONE, Processes, started
@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    limit_kernel_caches()
+    arrange_memory()
     arguments, here = sys.argv[1:] if arguments is None else arguments, ALONE
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
         sys.stdout.reconfigure(errors=ESCAPED)
