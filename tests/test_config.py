@@ -214,6 +214,11 @@ def test_unknown_settings(name: str, refuses_line: Any) -> None:
         config.override(TrainingConfig(), {name: 1})
 
 
+def test_the_nearest_setting_is_named(refuses_line: Any) -> None:
+    with refuses_line("optimizer.lr_head'", "did you mean optimizer.lr_heads?"):
+        config.override(TrainingConfig(), {"optimizer.lr_head": 1})
+
+
 def test_unreadable_files(tmp_path: Path, refuses_line: Any) -> None:
     path = tmp_path / "config.yaml"
     with refuses_line(path):

@@ -131,3 +131,10 @@ def test_without_data_there_are_scenes(tmp_path: Path, monkeypatch: pytest.Monke
     assert captured.err.count("no DATA given") == 4
     assert captured.out.count("% of the image seen\n") == SMALL["test"]
     assert len(list((tmp_path / "cache").iterdir())) == 1
+    data = Path(run, "data.json")
+    data.write_text(json.dumps(json.loads(data.read_text()) | {"classes": ["finch", "gull"]}))
+    for command in ("evaluate", "predict"):  # trained on something else: not what is meant
+        assert main([command, run]) == 2
+        error = capsys.readouterr().err
+        assert "finch, gull" in error
+        assert "name a folder of photographs" in error

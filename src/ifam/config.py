@@ -1,6 +1,8 @@
 """What a training run is made of. Impossible values are refused here, before any work. Imports no torch."""
 
+import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as repr_short
@@ -267,6 +269,15 @@ def parse_yaml(text: str, expected: str) -> Any:
         raise UsageError(f"{expected}, got: {str(error).splitlines()[0]}") from error
 
 
+def _names(values: Mapping[str, Any]) -> list[str]:
+    """Dotted, of all settings."""
+    return [
+        f"{name}.{inner}" if inner else name
+        for name, value in values.items()
+        for inner in (value if isinstance(value, dict) else [""])
+    ]
+
+
 def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     """A copy with dotted names changed: ``{"optimizer.epochs": 3}``."""
     values = to_dict(config)
@@ -276,7 +287,9 @@ def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
         for step in path:
             target = target.get(step) if isinstance(target, dict) else None
         if not isinstance(target, dict) or last not in target:
-            raise UsageError(f"setting: expected a name such as optimizer.epochs or losses.entropy, got {name!r}")
+            near = difflib.get_close_matches(name, _names(values), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"setting: expected a name such as optimizer.epochs or losses.entropy, got {name!r}{hint}")
         target[last] = value
     return _validated(values)
 

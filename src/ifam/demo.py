@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ifam.config import MethodName, TrainingConfig
@@ -208,5 +209,6 @@ def _save_report(folder: Path, result: DemoResult) -> None:
     ]
     write_text(folder / REPORT, "\n\n".join(paragraphs) + "\n")
     print(
-        f"\n{folder / REPORT}, {folder / FIGURE}; {result.seconds:.0f} s; next: ifam predict {folder / 'ifam'} IMAGES"
+        f"\n{folder / REPORT}, {folder / FIGURE}; {result.seconds:.0f} s; "
+        f"next: ifam predict {quote(str(folder / 'ifam'))} IMAGES"
     )

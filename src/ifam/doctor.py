@@ -13,6 +13,7 @@ from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
 SMALL_GROUP = 20  # training images: below that, its accuracy hangs on a handful
+SMALL_CLASS = 10  # images: a tenth of it becomes the validation split where there are no splits
 IMBALANCE = 10  # largest class over smallest
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 
@@ -220,8 +221,11 @@ def _training_warnings(training: ImageTable) -> Iterable[str]:
         if count < SMALL_GROUP:
             yield f"group {name} has {count} training images"
     counts = training.class_counts()
+    for name, count in counts.items():
+        if count < SMALL_CLASS:
+            yield f"class {name} has {count} training image{'' if count == 1 else 's'}"
     fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[most] > IMBALANCE * counts[fewest]:
+    if counts[most] >= IMBALANCE * counts[fewest]:
         yield f"class imbalance: {counts[most]} training images of {most}, {counts[fewest]} of {fewest}"
 
 

@@ -23,7 +23,7 @@ from ifam.preprocessing import Preprocessing
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-SPLITS = "splits.json"
+SPLITS, DATA = "splits.json", "data.json"
 """of a run on data without splits: image name -> split"""
 OPTIONS = (
     "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "mask_noise", "dropped_parts",
@@ -94,6 +94,12 @@ def known_splits(folder: str | Path) -> dict[str, str]:
     if not all(split in ("train", "val", "test") for split in splits.values()):
         raise DataError(f"{path}: expected train, val or test for each image, got something else; delete the file")
     return splits
+
+
+def trained_classes(folder: str | Path) -> list[str]:
+    """The classes of the data that a run was trained on; empty where it does not say."""
+    path = Path(folder) / DATA
+    return list(read_json(path).get("classes", [])) if path.is_file() else []
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:

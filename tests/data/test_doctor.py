@@ -61,6 +61,8 @@ def test_sizes_imbalance_and_missing_information(tmp_path, draw):
     assert "no train, val and test splits" in text
     assert "worst-group accuracy cannot be computed" in text
     assert "class imbalance: 11 training images of cat, 1 of dog" in text
+    assert "class dog has 1 training image" in diagnosis.warnings
+    assert "class cat" not in text
 
 
 def test_a_part_of_the_images(tmp_path, draw):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from torch import Tensor
 
 from ifam.errors import UsageError
@@ -118,7 +118,7 @@ def test_the_free_draw_would_lose_the_small_group() -> None:
         return worst_group_accuracy(group_accuracy(correct, groups, 2))
 
     assert bootstrap_interval(worst, correct, groups, seed=0).high == 1.0
-    assert worst_group_accuracy_interval(correct, groups, 2, seed=0).high == 0.0
+    assert bootstrap_interval(worst, correct, groups, seed=0, within=groups).high == 0.0
 
 
 def test_the_auc_keeps_the_size_of_each_class() -> None:
@@ -217,3 +217,19 @@ def test_paired_wins_by_auc_against_a_plain_loop() -> None:
         np.testing.assert_allclose(shares.numpy(), wins / 600, atol=0.08)
     same = paired_auc_win_shares(torch.stack([baseline, labels.float()], 1), baseline, labels, groups, seed=0)
     assert same.tolist() == [0.5, 1.0]
+
+
+def test_shares_without_spread_have_exact_limits() -> None:
+    right = torch.ones(8, dtype=torch.bool)
+    for correct in (right, ~right):
+        exact = binomtest(int(correct.sum()), 8).proportion_ci(0.9, method="exact")
+        interval = accuracy_interval(correct, seed=0, level=0.9)
+        assert (interval.low, interval.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
+    groups = torch.tensor([0] * 3 + [1] * 5 + [2] * 20)
+    interval = worst_group_accuracy_interval(torch.ones(28, dtype=torch.bool), groups, 4, seed=0)
+    assert interval.low == pytest.approx(binomtest(3, 3).proportion_ci(0.95, method="exact").low)
+    assert interval.high == 1
+    interval = worst_group_accuracy_interval(groups == 2, groups, 4, seed=0)
+    assert interval.low == 0
+    assert interval.high == pytest.approx(binomtest(0, 5).proportion_ci(0.95, method="exact").high)
+    assert accuracy_interval(torch.ones(0, dtype=torch.bool), seed=0).low is None

@@ -50,10 +50,11 @@ def run(options: Namespace) -> None:
     if options.json is not None:
         make_room(options.json)
     used = resources(options)
+    table = read_data(options)
     with joined(used["device"]) as processes:
         result = evaluate(
             load(options.run_folder),
-            read_data(options),
+            table,
             split=options.split,
             remove_parts=options.remove_parts,
             token_quantile=options.token_quantile,
@@ -70,3 +71,7 @@ def run(options: Namespace) -> None:
     if options.json is not None:
         write_text(options.json, json.dumps(result.to_dict(), indent=1) + "\n")
     print_evaluation(result)
+    counts = table.select(options.split).class_counts()
+    missing = [name for name, count in counts.items() if not count]
+    if missing and len(missing) < len(counts):
+        print(f"warning: no image of {', '.join(missing[:10])} in the {options.split} split, and no word of it above")

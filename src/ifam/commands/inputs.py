@@ -16,13 +16,25 @@ if TYPE_CHECKING:
 
 def data_path(options: Namespace) -> Path:
     """DATA, or the generated data set where none is given."""
-    return scenes_path() if options.data is None else Path(options.data)
+    return scenes_path(getattr(options, "run_folder", None)) if options.data is None else Path(options.data)
 
 
-def scenes_path() -> Path:
-    """The generated data set, drawn where it is not there yet."""
+def scenes_path(run_folder: str | None = None) -> Path:
+    """The generated data set, drawn where it is not there yet.
+
+    Raises:
+        UsageError: RUN was trained on other data.
+    """
+    from ifam.scenes.creatures import CLASSES
     from ifam.scenes.dataset import cached_scenes
+    from ifam.storage import trained_classes
 
+    classes = run_folder and trained_classes(run_folder)
+    if classes and set(classes) != set(CLASSES):
+        raise UsageError(
+            f"{run_folder}: expected data of its classes ({', '.join(classes[:5])}{', …' * (len(classes) > 5)}), got "
+            "none, which means the generated scenes; name a folder of photographs"
+        )
     path = cached_scenes(progress=show_progress("drawing scenes"))
     print(f"no DATA given: {path}, the generated data set scenes", file=sys.stderr)
     return path
@@ -68,13 +80,13 @@ def load_with_parts(folder: str) -> "IFAM":
     return model
 
 
-def images_or_scenes(patterns: list[str], *, tars: bool = False) -> list[Path]:
-    """The images that the patterns name, ``tars`` too; without any, the test images of the generated data set."""
+def images_or_scenes(options: Namespace, *, tars: bool = False) -> list[Path]:
+    """The images that IMAGES name, ``tars`` too; without any, the test images of the generated data set."""
     from ifam.data.find import TARS_AND_IMAGES, find_images
     from ifam.data.folders import IMAGE_SUFFIXES
 
-    if patterns:
-        return list(find_images(patterns, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES))
+    if options.images:
+        return list(find_images(options.images, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES))
     from ifam.data.read import read_table
 
-    return [sample.path for sample in read_table(scenes_path()).select("test").samples]
+    return [sample.path for sample in read_table(scenes_path(options.run_folder)).select("test").samples]

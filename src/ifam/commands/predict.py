@@ -104,7 +104,7 @@ def to_file_or_screen(options: Namespace) -> None:
 
     if started(talking=False).several:
         raise UsageError("out: expected a folder, which several processes can share, got none; add --out DIR")
-    paths = [image for path in images_or_scenes(options.images, tars=True) for image in images_at(path)]
+    paths = [image for path in images_or_scenes(options, tars=True) for image in images_at(path)]
     unreadable = 0
     with ExitStack() as stack:
         write = print_row if options.out is None else stack.enter_context(writer(options.out))

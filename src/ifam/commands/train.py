@@ -1,5 +1,6 @@
 """``ifam train``."""
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, get_args
@@ -89,4 +90,4 @@ def run(options: Namespace) -> None:
     if not started().is_first:
         return
     print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
-    print(f"next: ifam evaluate {options.out} {path}")
+    print(f"next: {shlex.join(['ifam', 'evaluate', str(options.out), str(path)])}")

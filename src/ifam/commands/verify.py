@@ -18,7 +18,7 @@ def add(subparsers: Any) -> None:
         "verify",
         run,
         "check the guarantee: pixels outside the mask change no bit; how much the mask alone tells",
-        "ifam verify run photographs/test/ --json certificate.json",
+        "ifam verify run photographs/ --json certificate.json",
     )
     add_run_and_images(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
     from ifam.verify import verify
 
     model = load_with_parts(options.run_folder)
-    paths = images_or_scenes(options.images)
+    paths = images_or_scenes(options)
     if options.json is not None:
         make_room(options.json)
     progress = show_progress("verifying")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH, PICTURE_WIDTH, ROW_HEIGHT, TITLE_HEIGHT = 4.2, 2.2, 0.24, 0.34
 """inches: made to be read at the width of a phone"""
+SCALE = "logit of the class, less the mean over classes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def shapley_figure(panels: Sequence[ShapleyBars], picture: NDArray[np.uint8] | N
 
     heights = [ROW_HEIGHT * len(panel.values) + TITLE_HEIGHT * bool(panel.title) for panel in panels]
     beside = 0.0 if picture is None else PICTURE_WIDTH
-    size = (WIDTH + beside, max(sum(heights) + 0.4, 0.95 * beside))
+    size = (WIDTH + beside, max(sum(heights) + 0.6, 0.95 * beside))
     figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03))
     bars: Any = figure
     if picture is not None:
@@ -48,6 +49,7 @@ def shapley_figure(panels: Sequence[ShapleyBars], picture: NDArray[np.uint8] | N
     for axes, panel in zip(rows, panels, strict=True):
         _draw(axes, panel)
         axes.set_xlim(low, high)
+    rows[-1].set_xlabel(SCALE, fontsize=8)
     return figure
 
 

@@ -1,7 +1,7 @@
 """How far a score would move with another sample of test images: percentile bootstrap intervals."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,8 +84,13 @@ def _resamples(num_samples: int, within: Tensor | None, seed: int, repeats: int)
 
 
 def accuracy_interval(correct: Tensor, *, seed: int, repeats: int = 1000, level: float = 0.95) -> Interval:
-    """Interval of the share of ``correct`` (N,) bool."""
-    return bootstrap_interval(_mean, correct, seed=seed, repeats=repeats, level=level)
+    """Interval of the share of ``correct`` (N,) bool; that of Clopper and Pearson where all or none are.
+
+    >>> accuracy_interval(torch.zeros(8, dtype=torch.bool), seed=0).high  # 0 of 8 is not 0 % for sure
+    0.369...
+    """
+    found = bootstrap_interval(_mean, correct, seed=seed, repeats=repeats, level=level)
+    return _where_resamples_agree(found, num_right=len(correct), num_wrong=len(correct))
 
 
 def worst_group_accuracy_interval(
@@ -95,10 +100,11 @@ def worst_group_accuracy_interval(
 
     Drawn within groups: how many images a group has was decided by those who made the test set, and a free draw would
     at times leave a small group, often the worst, nearly or entirely out. The worst may be another group in each
-    resample; with close or small groups the lowest of several is low by chance, and the interval lies low.
+    resample; with close or small groups the lowest of several is low by chance, and the interval lies low. Where every
+    group is right throughout, or one is wrong throughout: that of Clopper and Pearson of so many images.
     """
     check_groups(groups, correct.shape, num_groups)
-    return bootstrap_interval(
+    found = bootstrap_interval(
         lambda correct, groups: worst_group_accuracy(group_accuracy(correct, groups, num_groups)),
         correct,
         groups,
@@ -107,6 +113,25 @@ def worst_group_accuracy_interval(
         level=level,
         within=groups,
     )
+    scores = [score for score in group_accuracy(correct, groups, num_groups) if score.count]
+    return _where_resamples_agree(
+        found,
+        num_right=min((score.count for score in scores), default=0),
+        num_wrong=max((score.count for score in scores if score.accuracy == 0), default=0),
+    )
+
+
+def _where_resamples_agree(interval: Interval, *, num_right: int, num_wrong: int) -> Interval:
+    """Limits of a share that is 1, or 0, in all resamples, as of so many images that are all right, or all wrong.
+
+    Clopper and Pearson (1934): the share at which that happens with the probability of one tail.
+    """
+    tail = (1 - interval.level) / 2
+    if interval.low == interval.high == 1:
+        return replace(interval, low=tail ** (1 / num_right))
+    if interval.low == interval.high == 0:
+        return replace(interval, high=1 - tail ** (1 / num_wrong))
+    return interval
 
 
 def auc_interval(scores: Tensor, labels: Tensor, *, seed: int, repeats: int = 1000, level: float = 0.95) -> Interval:
