@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,9 @@ def test_long_work_ends_with_the_page(
 def test_ctrl_c_stops_quietly(tmp_path: Path, port: int, make_vit: Any) -> None:
     save(IFAM(make_vit(), num_parts=2, num_classes=2), tmp_path / "run")
     command = [sys.executable, "-m", "ifam.cli", "app", str(tmp_path / "run"), "--port", str(port), "--device", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where these tests run in the background
+    with subprocess.Popen(command, **pipes, preexec_fn=listen) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == f"http://127.0.0.1:{port} (stop with Ctrl-C)\n"
