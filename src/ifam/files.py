@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,11 @@ def printable(text: object) -> str:
     """One line for a screen: white space as single spaces, and escaped what would control a terminal."""
     line = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """The names, of very many the first and how many there are beyond."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def append_line(path: Path, line: str) -> None:

@@ -3,7 +3,7 @@
 Its front matter is read by model hubs. Local paths are not in it: of a path, the last name alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ifam import __version__
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
+from ifam.files import listed
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
@@ -21,8 +22,6 @@ from ifam.model.two_stage import IFAM
 CARD = "README.md"
 HERE = "path/of/this/folder"
 """what stands for the model's place in the card until it has one on a hub"""
-MANY = 20
-"""names of classes beyond which they are left out"""
 
 HELD = (
     "Given the mask, the logits are a function of the selected patches and their positions only: changing any other "
@@ -94,7 +93,7 @@ def model_card(model: Classifier, record: TrainingRecord | None = None, *, licen
         architecture=_last_name(model.backbone_name or "a vision transformer of its own"),
         height=model.preprocessing.image_size[0],
         width=model.preprocessing.image_size[1],
-        classes=_listed(model.class_names),
+        classes=listed(model.class_names),
         groups=_counted(model.training_group_sizes),
         counts=_counted(record.counts) if record else "",
         parts=getattr(model, "num_parts", None),
@@ -159,11 +158,7 @@ def _last_name(value: str) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return _listed([f"{name} {count:,}" for name, count in counts.items()])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
+    return listed([f"{name} {count:,}" for name, count in counts.items()])
 
 
 TEMPLATE = """---

@@ -23,8 +23,10 @@ from ifam.preprocessing import Preprocessing
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-SPLITS, DATA = "splits.json", "data.json"
+SPLITS = "splits.json"
 """of a run on data without splits: image name -> split"""
+DATA = "data.json"
+"""of a run: which data it was"""
 OPTIONS = (
     "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "mask_noise", "dropped_parts",
     "temperature",

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from ifam.console import show_progress
 from ifam.device import pick_device
 from ifam.errors import UsageError
+from ifam.files import listed
 
 if TYPE_CHECKING:
     from ifam.data.table import ImageTable
     from ifam.model.two_stage import IFAM
 
 
-def data_path(options: Namespace) -> Path:
-    """DATA, or the generated data set where none is given."""
-    return scenes_path(getattr(options, "run_folder", None)) if options.data is None else Path(options.data)
+def data_path(options: Namespace, run_folder: str | None = None) -> Path:
+    """DATA, or the generated data set where none is given, see `scenes_path`."""
+    return scenes_path(run_folder) if options.data is None else Path(options.data)
 
 
 def scenes_path(run_folder: str | None = None) -> Path:
@@ -32,8 +33,8 @@ def scenes_path(run_folder: str | None = None) -> Path:
     classes = run_folder and trained_classes(run_folder)
     if classes and set(classes) != set(CLASSES):
         raise UsageError(
-            f"{run_folder}: expected data of its classes ({', '.join(classes[:5])}{', …' * (len(classes) > 5)}), got "
-            "none, which means the generated scenes; name a folder of photographs"
+            f"{run_folder}: expected data of its classes ({listed(classes, 5)}), got none, "
+            " which means the generated scenes; name a folder of photographs"
         )
     path = cached_scenes(progress=show_progress("drawing scenes"))
     print(f"no DATA given: {path}, the generated data set scenes", file=sys.stderr)
@@ -45,7 +46,7 @@ def read_data(options: Namespace) -> "ImageTable":
     from ifam.data.read import read_table
     from ifam.storage import known_splits
 
-    table, splits = read_table(data_path(options)), known_splits(options.run_folder)
+    table, splits = read_table(data_path(options, options.run_folder)), known_splits(options.run_folder)
     if not splits:
         return table
     known = table.with_known_splits(splits)

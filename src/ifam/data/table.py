@@ -9,6 +9,7 @@ from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
 from ifam.data.splits import SPLITS, stratified_splits
 from ifam.errors import DataError, UsageError
+from ifam.files import listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +108,8 @@ class ImageTable:
         unknown = [name for name in self.class_names if name not in known]
         if unknown:
             raise DataError(
-                f"{self.root}: expected classes that the model knows ({_listed(class_names)}), "
-                f"got also {_listed(unknown)}; rename or remove them"
+                f"{self.root}: expected classes that the model knows ({listed(class_names)}), "
+                f"got also {listed(unknown)}; rename or remove them"
             )
         samples = tuple(replace(sample, label=known[self.class_names[sample.label]]) for sample in self.samples)
         return replace(self, class_names=tuple(class_names), samples=samples)
@@ -143,10 +144,6 @@ class ImageTable:
 def _counts(names: Sequence[str], indices: Iterable[int | None]) -> dict[str, int]:
     counts = Counter(indices)
     return {name: counts[index] for index, name in enumerate(names)}
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def table_of_files(paths: Sequence[Path], class_names: Sequence[str]) -> ImageTable:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ifam.errors import UsageError
@@ -191,10 +192,7 @@ def paired_win_shares(
         count = min(chunk, repeats - start)
         worst = torch.full((count, hits.shape[1]), torch.inf, dtype=torch.float64)
         for rows in strata:
-            drawn = torch.randint(len(rows), (count, len(rows)), generator=generator)
-            times = torch.zeros(count, len(rows), dtype=torch.float64)
-            times.scatter_add_(1, drawn, torch.ones_like(times))
-            worst = torch.minimum(worst, times @ hits[rows] / len(rows))
+            worst = torch.minimum(worst, _times_drawn(len(rows), count, generator) @ hits[rows] / len(rows))
         wins += _wins_over_first(worst)
     return wins / repeats
 
@@ -205,7 +203,7 @@ def paired_auc_win_shares(
     """The same by the worst-group AUC of two classes, see ``worst_group_auc``; by the AUC where all groups are 0.
 
     ``scores`` (N, T) and ``baseline`` (N,), higher for class 1; ``labels`` (N,) of 0 and 1. Each resample draws images
-    within the classes of each group. Time and memory grow with the comparisons of a positive with a negative.
+    within the classes of each group.
 
     >>> labels = torch.arange(40) % 2
     >>> better, worse = labels + torch.arange(40) / 40, torch.arange(40) % 7
@@ -224,20 +222,33 @@ def paired_auc_win_shares(
         """Of each group the images (n, T + 1) of a class, and how often (repeats, n) each is drawn."""
         for value in torch.unique(groups[labels == label]):
             rows = ((groups == value) & (labels == label)).nonzero()[:, 0]
-            drawn = torch.randint(len(rows), (repeats, len(rows)), generator=generator)
-            times = torch.zeros(repeats, len(rows), dtype=torch.float64)
-            yield every[rows], times.scatter_add_(1, drawn, torch.ones_like(times))
+            yield every[rows], _times_drawn(len(rows), repeats, generator)
 
     worst = torch.full((repeats, every.shape[1]), torch.inf, dtype=torch.float64)
     negatives = list(draw(0))
     for positive, times_positive in draw(1):
         for negative, times_negative in negatives:
             for predictor in range(every.shape[1]):
-                lead = positive[:, predictor, None] - negative[:, predictor]
-                wins = (lead > 0).double() + 0.5 * (lead == 0).double()
-                auc = ((times_positive @ wins) * times_negative).sum(1) / wins.numel()
+                auc = _drawn_auc(positive[:, predictor], negative[:, predictor], times_positive, times_negative)
                 worst[:, predictor] = torch.minimum(worst[:, predictor], auc)
     return _wins_over_first(worst) / repeats
+
+
+def _drawn_auc(positive: Tensor, negative: Tensor, times_positive: Tensor, times_negative: Tensor) -> Tensor:
+    """(R,) AUCs of the scores (P,) against (Q,), each drawn so many times (R, P) and (R, Q)."""
+    rivals, order = negative.sort()
+    below, up_to = (torch.searchsorted(rivals, positive.contiguous(), right=right) for right in (False, True))
+    # each positive wins against the rivals below it, as often as they are drawn, and half where they tie
+    drawn_below = F.pad(times_negative.T[order].cumsum(0), (0, 0, 1, 0))
+    wins = (drawn_below[below] + drawn_below[up_to]) / 2
+    return (times_positive.T * wins).sum(0) / (len(positive) * len(negative))
+
+
+def _times_drawn(number: int, repeats: int, generator: torch.Generator) -> Tensor:
+    """(R, n) float64: how often each of n samples is among n draws with replacement, R times."""
+    drawn = torch.randint(number, (repeats, number), generator=generator)
+    times = torch.zeros(repeats, number, dtype=torch.float64)
+    return times.scatter_add_(1, drawn, torch.ones_like(times))
 
 
 def _wins_over_first(values: Tensor) -> Tensor:
