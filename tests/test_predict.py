@@ -203,3 +203,9 @@ def test_no_share_is_claimed_for_predictions_that_see_more(make_model: Any, path
     assert [row.kept for row in predict(model, paths)] == [None] * len(paths)
     with pytest.raises(UsageError, match="min-kept"):
         list(predict(model, paths, min_kept=0.1))
+
+
+@pytest.mark.parametrize("workers", [-1, 1001, 10**30])
+def test_workers_that_no_machine_has(model: IFAM, tmp_path: Path, workers: int, refuses_line: Any) -> None:
+    with refuses_line("workers", str(workers)):  # before any is started: they would fill the memory
+        next(predict(model, [tmp_path / "bird.png"], workers=workers))

@@ -112,7 +112,9 @@ def test_processes_evaluate_every_image_once(module):
     assert [[batch.indices.tolist() for batch in loader] for loader in loaders] == [[[0], [3]], [[1], []], [[2], []]]
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 0}, {"eval_batch_size": 0}, {"workers": -1}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"batch_size": 0}, {"eval_batch_size": 0}, {"workers": -1}, {"workers": 1001}, {"seed": -1}]
+)
 def test_impossible_numbers(module, refuses, changes):
     with refuses("expected", error=UsageError):
         module(**changes)

@@ -12,7 +12,7 @@ from ifam.data.batch import Batch, Item, Unreadable, collate
 from ifam.data.images import open_image
 from ifam.data.tar import ImageFile
 from ifam.data.transforms import test_transform
-from ifam.data.workers import end_with_main
+from ifam.data.workers import check_workers, end_with_main
 from ifam.errors import DataError, UsageError
 from ifam.preprocessing import Preprocessing
 
@@ -46,8 +46,7 @@ def read_batches(
 
     ``batches`` is iterated as it is needed: of it, only what the loader processes read ahead is held.
     """
-    if workers < 0:
-        raise UsageError(f"workers: expected 0 or more, got {workers}")
+    check_workers(workers)
     read: deque[Sequence[ImageFile]] = deque()
 
     def asked() -> Iterator[list[Asked]]:

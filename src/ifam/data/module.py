@@ -12,13 +12,13 @@ from ifam.data.dataset import Draw, ImageDataset
 from ifam.data.sampler import EpochSampler, SharedBatches
 from ifam.data.table import ImageTable
 from ifam.data.transforms import IMAGE_ONLY, test_transform, train_transform
-from ifam.data.workers import attach_to_main, end_with_main
+from ifam.data.workers import attach_to_main, check_workers, end_with_main
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 from ifam.processes import ALONE, Processes
 
 Loader = DataLoader[Item | Unreadable]  # iterates over Batch
-LARGEST_BATCH, MOST_WORKERS = 1_000_000, 1000
+LARGEST_BATCH = 1_000_000
 
 
 class ImageDataModule(LightningDataModule):
@@ -60,10 +60,9 @@ class ImageDataModule(LightningDataModule):
         for size in (self.batch_size, self.eval_batch_size):
             if not 1 <= size <= LARGEST_BATCH:
                 raise UsageError(f"batch size: expected at least 1 and at most {LARGEST_BATCH:,}, got {size}")
-        if min(workers, seed) < 0 or workers > MOST_WORKERS:
-            raise UsageError(
-                f"workers and seed: expected 0 or more, and at most {MOST_WORKERS} workers, got {workers} and {seed}"
-            )
+        check_workers(workers)
+        if seed < 0:
+            raise UsageError(f"seed: expected 0 or more, got {seed}")
 
     @classmethod
     def at_test_time(

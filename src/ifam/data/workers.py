@@ -1,11 +1,24 @@
-"""What a loader's worker process does before its first image."""
+"""The worker processes of a loader: how many there may be, and what each does before its first image."""
 
 import os
 import signal
 import threading
 from multiprocessing import parent_process
 
+from ifam.errors import UsageError
+
 LAST_STEP_SECONDS = 60
+MOST_WORKERS = 1000
+
+
+def check_workers(workers: int) -> None:
+    """Refuse what no machine can start.
+
+    Raises:
+        UsageError: fewer than none, or too many.
+    """
+    if not 0 <= workers <= MOST_WORKERS:
+        raise UsageError(f"workers: expected 0 or more, and at most {MOST_WORKERS}, got {workers}")
 
 
 def attach_to_main(worker: int) -> None:
