@@ -211,8 +211,12 @@ OUTPUTS: dict[str, tuple[Write, Expected | None]] = {
         _output(_file("out/p"), lambda material: [*PREDICT(material), "--overlays", "out/p"]),
         "refused",
     ),
-    "predictions without a suffix": (
+    "predictions without a suffix": (  # a folder of shards
         _output(_nothing, lambda material: [*PREDICT(material), "--out", "out/x"]),
+        "works",
+    ),
+    "predictions of another suffix": (
+        _output(_nothing, lambda material: [*PREDICT(material), "--out", "out/x.txt"]),
         "refused",
     ),
     "a model in a file": (_output(_file("out/m"), lambda material: [*IMPORT(material), "--out", "out/m"]), "refused"),
