@@ -18,7 +18,7 @@ def check_workers(workers: int) -> None:
         UsageError: fewer than none, or too many.
     """
     if not 0 <= workers <= MOST_WORKERS:
-        raise UsageError(f"workers: expected 0 or more, and at most {MOST_WORKERS}, got {workers}")
+        raise UsageError(f"workers: expected 0 or more and at most {MOST_WORKERS} workers, got {workers}")
 
 
 def attach_to_main(worker: int) -> None:
