@@ -22,16 +22,18 @@ class Study:
     test_after: Trial
 
     def notes(self) -> dict[int, str]:
-        """For each part that was left out alone, what the validation split scores without it."""
-        scores = {trial.intervention: getattr(trial, self.chosen_by) for trial in self.trials}
-        before = scores[Intervention()]
+        """For each part that was left out alone, what the validation split scores without it, and how surely better."""
+        before = next(trial for trial in self.trials if trial.intervention == Intervention())
         what = self.chosen_by.replace("_", " ").replace(" accuracy", "")
         notes = {}
-        for intervention, score in scores.items():
-            if len(intervention.remove_parts) == 1 and intervention.token_quantile is None:
-                (part,) = intervention.remove_parts
-                removed = ", removed" if part in self.chosen.remove_parts else ""
-                notes[part] = f"without it {what}\n{score:.3f} ({score - before:+.3f}){removed}"
+        for trial in self.trials:
+            if len(trial.intervention.remove_parts) == 1 and trial.intervention.token_quantile is None:
+                (part,) = trial.intervention.remove_parts
+                score = getattr(trial, self.chosen_by)
+                change = score - getattr(before, self.chosen_by)
+                better = "" if trial.beats_none is None else f"\nbetter in {trial.beats_none:.0%} of resamples"
+                removed = "\nremoved" if part in self.chosen.remove_parts else ""
+                notes[part] = f"without it {what}\n{score:.3f} ({change:+.3f}){better}{removed}"
         return notes
 
     def to_dict(self) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def photograph(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def inner(row: int, column: int) -> tuple[slice, slice]:
-    """The pixels of a cell of 20 × 20 that lie off its borders."""
-    return slice(row * CELL + 2, row * CELL + CELL - 2), slice(column * CELL + 2, column * CELL + CELL - 2)
+    """The pixels of a cell of 20 × 20 that lie off its borders and rims."""
+    return slice(row * CELL + 4, row * CELL + CELL - 4), slice(column * CELL + 4, column * CELL + CELL - 4)
 
 
 def draw(parts: list[list[int]], num_parts: int, alpha: float = 0.5) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -47,6 +47,15 @@ def test_selected_pixels_are_blended_with_the_colour_of_their_part(alpha: float)
         color = 255 * np.array(to_rgb(PART_COLORS[part]))
         expected = (1 - alpha) * image[inner(row, column)] + alpha * color
         np.testing.assert_allclose(overlay[inner(row, column)], expected, atol=0.51)
+
+
+def test_a_part_has_a_rim_of_its_colour_where_it_ends_and_none_within() -> None:
+    _, overlay = draw([[0, 0, 1, 2]], num_parts=2, alpha=0.2)
+    first, second = (255 * np.array(to_rgb(PART_COLORS[part])) for part in (0, 1))
+    is_first, is_second = (np.abs(overlay - color).max(-1).max(0) < 1 for color in (first, second))
+    assert np.flatnonzero(is_first).tolist() == [2 * CELL - 3, 2 * CELL - 2]  # then the white line
+    around = [2 * CELL, 2 * CELL + 1, 2 * CELL + 2, 3 * CELL - 3, 3 * CELL - 2]
+    assert np.flatnonzero(is_second).tolist() == around  # none in what is not selected
 
 
 def test_unselected_pixels_are_darker_and_greyer_whatever_alpha_is() -> None:
@@ -195,11 +204,17 @@ def test_tensors_are_accepted() -> None:
     assert len(figure(parts=grid, mask=grid < 2, num_parts=2, probabilities=torch.rand(7)).axes) == 4
 
 
-def test_saved_overlay_is_the_overlay(tmp_path: Path) -> None:
-    image, overlay = draw([[0, 1], [1, 1]], num_parts=1)
-    save_overlay(tmp_path / "new" / "a.png", image, np.array([[0, 1], [1, 1]]), 1)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), overlay)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+def test_saved_overlay_is_the_overlay_with_numbers(tmp_path: Path) -> None:
+    grid = np.array([[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 2]])
+    image = np.full((3 * CELL, 4 * CELL, 3), 128, dtype=np.uint8)
+    save_overlay(tmp_path / "new" / "a.png", image, grid, 2)
+    saved = np.asarray(Image.open(tmp_path / "new" / "a.png"))
+    rows, columns = np.nonzero((saved != overlay_parts(image, grid, 2)).any(-1))
+    number_of = grid[rows // CELL, columns // CELL]
+    assert set(number_of) == {0, 1}
+    middles = [(part, (rows[number_of == part].mean(), columns[number_of == part].mean())) for part in (0, 1)]
+    for part, middle in middles:
+        np.testing.assert_allclose(middle, {0: (1.5 * CELL, 1.5 * CELL), 1: (0.5 * CELL, 3.5 * CELL)}[part], atol=2)
 
 
 def write_half(path: Path) -> None:

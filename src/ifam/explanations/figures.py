@@ -14,6 +14,7 @@ from ifam.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 # Okabe and Ito (2008), without black, and a dark wine red that keeps its distance under red-green blindness.
 PART_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#6A1B4D")
@@ -21,6 +22,7 @@ PART_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00",
 PART_HATCHES = ("", "////", "\\\\\\\\", "xxxx")
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 UNSELECTED_SATURATION, UNSELECTED_BRIGHTNESS = 0.4, 0.5
+RIM = 3  # widths of the white line
 HIDDEN_GREY, HATCH_GREY = 236, 214
 TOP_CLASSES, LEGEND_COLUMNS = 5, 8
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -32,11 +34,11 @@ def part_style(part: int) -> tuple[str, str]:
     return PART_COLORS[color], PART_HATCHES[cycle % len(PART_HATCHES)]
 
 
-def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.5) -> NDArray[np.uint8]:
-    """The photograph with its parts as coloured cells, outlined in white; the rest darker and greyer.
+def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.2) -> NDArray[np.uint8]:
+    """The photograph with each part tinted and rimmed in its colour, white lines between them; the rest darker and greyer.
 
     ``image`` (H, W, 3) uint8; ``parts`` (h, w) int, ``num_parts`` = background; ``alpha`` the share of the part's
-    colour. Returns (H, W, 3) uint8.
+    colour inside its rim. Returns (H, W, 3) uint8.
     """
     photograph, grid = _photograph(image), _parts(parts, num_parts)
     if not 0 <= alpha <= 1:
@@ -44,12 +46,15 @@ def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: flo
     cells = _upsample(grid, photograph.shape)
     grey = (photograph @ LUMINANCE)[..., None]
     canvas = UNSELECTED_BRIGHTNESS * (grey + UNSELECTED_SATURATION * (photograph - grey))
+    line = max(1, round(min(cells.shape) / 250))  # wider in large pictures, to survive being shown small
+    rims = _near_another(cells, RIM * line)
     for part in np.unique(grid[grid < num_parts]):
         color, hatch = part_style(int(part))
         here = cells == part
         canvas[here] = (1 - alpha) * photograph[here] + alpha * _rgb(color)
+        canvas[here & rims] = _rgb(color)
         canvas[here & _stripes(cells.shape, hatch)] = 255
-    canvas[_borders(cells)] = 255
+    canvas[_near_another(cells, line, both_sides=False)] = 255
     return np.asarray(canvas.round(), dtype=np.uint8)
 
 
@@ -105,11 +110,12 @@ def explanation_figure(
     return figure
 
 
-def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.5) -> None:
-    """Write ``overlay_parts`` as a PNG or JPEG file; never leaves half a file behind."""
+def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.2) -> None:
+    """Write ``overlay_parts`` with the number of each part on it, as a PNG or JPEG file, whole or not at all."""
     from PIL import Image
 
     picture = Image.fromarray(overlay_parts(image, parts, num_parts, alpha))
+    _number_parts(picture, _parts(parts, num_parts), num_parts)
     with picture_file(path) as temporary:
         picture.save(temporary)
 
@@ -160,17 +166,41 @@ def _stripes(shape: tuple[int, ...], hatch: str) -> NDArray[np.bool_]:
     return lines
 
 
-def _borders(cells: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels just above or left of another part, (H, W) bool; wider in large pictures, to survive being shown small."""
-    borders = np.zeros(cells.shape, dtype=bool)
-    for step in range(1, 1 + max(1, round(min(cells.shape) / 250))):
-        borders[:-step] |= cells[:-step] != cells[step:]
-        borders[:, :-step] |= cells[:, :-step] != cells[:, step:]
-    return borders
+def _near_another(cells: NDArray[Any], reach: int, *, both_sides: bool = True) -> NDArray[np.bool_]:
+    """Pixels at most ``reach`` above or left of another part, or on both sides of where two parts meet, (H, W) bool."""
+    near = np.zeros(cells.shape, dtype=bool)
+    for step in range(1, 1 + reach):
+        below, right = cells[:-step] != cells[step:], cells[:, :-step] != cells[:, step:]
+        near[:-step] |= below
+        near[:, :-step] |= right
+        if both_sides:
+            near[step:] |= below
+            near[:, step:] |= right
+    return near
 
 
 def _rgb(color: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(color.removeprefix("#")), dtype=np.uint8)
+
+
+def _number_parts(picture: "Image", grid: NDArray[Any], num_parts: int) -> None:
+    """Write its number on each part, in the cell nearest to its centre."""
+    from PIL import ImageDraw, ImageFont
+
+    drawing, (rows, columns) = ImageDraw.Draw(picture), grid.shape
+    size = max(10, round(min(picture.size) / 18))
+    for part in np.unique(grid[grid < num_parts]):
+        cells = np.argwhere(grid == part) + 0.5
+        row, column = cells[np.linalg.norm(cells - cells.mean(0), axis=1).argmin()]
+        drawing.text(
+            (column / columns * picture.width, row / rows * picture.height),
+            str(part),
+            fill="white",
+            stroke_fill="black",
+            stroke_width=max(1, size // 10),
+            font=ImageFont.load_default(size),
+            anchor="mm",
+        )
 
 
 def _show(axes: "Axes", picture: NDArray[np.uint8], title: str) -> None:

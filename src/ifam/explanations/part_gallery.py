@@ -118,13 +118,13 @@ def gallery_figure(gallery: PartGallery, num_parts: int, notes: Mapping[int, str
     from matplotlib.figure import Figure
 
     columns = max(1, *(len(examples) for examples in gallery.examples))
-    figure = Figure(figsize=(2.7 + 1.25 * columns, 1.35 * num_parts), dpi=110, layout="constrained")
-    rows = figure.subplots(num_parts, columns + 1, squeeze=False, width_ratios=[2.1, *[1.0] * columns])
+    figure = Figure(figsize=(1.75 + 1.25 * columns, 1.35 * num_parts), dpi=110, layout="constrained")
+    rows = figure.subplots(num_parts, columns + 1, squeeze=False, width_ratios=[1.35, *[1.0] * columns])
     for part, axes in enumerate(rows):
         for panel in axes:
             panel.set_axis_off()
-        note = (notes or {}).get(part, "")
-        heading = f"part {part}\n{gallery.mean_shares[part]:.1%} of the image\n{note}"
+        share = f"{gallery.mean_shares[part]:.1%} of the image" if gallery.examples[part] else "in no image"
+        heading = f"part {part}\n{share}\n{(notes or {}).get(part, '')}"
         axes[0].text(0, 0.5, heading, fontsize=8, va="center", transform=axes[0].transAxes, parse_math=False)
         for panel, example in zip(axes[1:], gallery.examples[part], strict=False):
             panel.imshow(part_alone(example, part, num_parts))
