@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import io
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -56,13 +57,23 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Refuse what is unknown here, where the command is known, and not at the end."""
-        options, unknown = super().parse_known_args(args, namespace)
+        """Refuse what is unknown here, where the command is known, and before what is missing: it may be misspelt."""
+        if args is not None:
+            is_top = self._subparsers is not None  # what follows the command is the command's
+            mine = itertools.takewhile(lambda word: word != "--" and (word.startswith("-") or not is_top), args)
+            self._refuse([word for word in mine if word.startswith("--") and not self._knows(word)])
+        known, unknown = super().parse_known_args(args, namespace)
+        self._refuse(unknown)
+        return known, unknown
+
+    def _knows(self, option: str) -> bool:
+        return option.partition("=")[0] in self._option_string_actions
+
+    def _refuse(self, unknown: Sequence[str]) -> None:
         if unknown:
             nearest = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
             hint = f" (did you mean {nearest[0]}?)" if nearest else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""

@@ -240,7 +240,8 @@ def read(path: Path) -> TrainingConfig:
             raise UsageError(f"{path}: expected settings in at most {LARGEST_FILE:,} bytes, got a larger file")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a readable YAML file, got: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: expected a readable YAML file, got: {why}") from error
     return from_dict(parse_yaml(text, f"{path}: expected a readable YAML file"), str(path))
 
 

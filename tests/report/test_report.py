@@ -18,6 +18,7 @@ from ifam.intervene import intervene
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.report import write_report
+from ifam.report.sentences import verdict
 from ifam.verify import verify
 from report.conftest import Make
 
@@ -88,6 +89,19 @@ def test_the_worst_errors_are_the_most_confident(make: Make, table: ImageTable, 
     assert probabilities == sorted(probabilities, reverse=True)
     assert all(one.answer != one.truth and one.group is not None for one in shown)
     assert text(page).count("is true; group") == len(shown)
+
+
+def test_a_worst_group_no_better_than_guessing_is_bad(make: Make, table: ImageTable, page: Path) -> None:
+    model = make()
+    with torch.no_grad():
+        assert model.stage2 is not None
+        model.stage2.head.weight.zero_()  # one answer: right in all of a group, or in none
+    report = write_report(model, table, page)
+    assert verdict(report)[0].kind == "bad"
+    assert "That is no better than guessing." in text(page)
+    worst = report.groups[0]
+    better = replace(worst, accuracy=replace(worst.accuracy, estimate=0.51))
+    assert verdict(replace(report, groups=[better]))[0].kind != "bad"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from ifam.app.ask_tab import SESSION_SECONDS, AskTab
+from ifam.app.ask_tab import SESSION_SECONDS, AskTab, html
 from ifam.app.pictures import swatch
 from ifam.app.run_tab import RunTab
+from ifam.app.view import heading_html
 from ifam.data.table import ImageTable
+from ifam.files import listed
 from ifam.model.two_stage import IFAM
+from ifam.model_card import title
 
 STYLE = Path(__file__).with_name("page.css")
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
@@ -24,7 +27,9 @@ def build_page(
     ``working`` is held by work that takes long.
     """
     cleaning = (SESSION_SECONDS, SESSION_SECONDS)
-    with gr.Blocks(title=f"ifam: {folder.name}", analytics_enabled=False, delete_cache=cleaning) as page:
+    name = folder.resolve().name
+    with gr.Blocks(title=f"ifam: {name}", analytics_enabled=False, delete_cache=cleaning) as page:
+        html(heading_html(name, title(model), listed(model.class_names)))
         with gr.Tab("Ask"):
             AskTab(model, table)
         with gr.Tab("Run"):

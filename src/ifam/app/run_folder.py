@@ -49,8 +49,8 @@ def run_summary(model: IFAM, folder: Path) -> RunSummary:
     validation: Mapping[str, float | None] = found if isinstance(found, dict) else {}
     names = dict.fromkeys([*model.training_group_sizes, *validation])
     return RunSummary(
-        name=folder.name,
-        backbone=model.backbone_name or "a transformer of its own",
+        name=folder.resolve().name,
+        backbone=model.backbone_title,
         num_parts=model.num_parts,
         num_classes=model.num_classes,
         image_size=model.preprocessing.image_size,

@@ -124,6 +124,11 @@ def shapley_html(question: Question, values: ShapleyValues) -> str:
     )
 
 
+def heading_html(name: str, title: str, classes: str) -> str:
+    """Whose page it is."""
+    return _render("heading.html", run=name, title=title, classes=classes)
+
+
 def note_html(text: str) -> str:
     """One plain line."""
     return _render("note.html", text=text)

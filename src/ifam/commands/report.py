@@ -8,6 +8,7 @@ from typing import Any
 from ifam.commands.arguments import add_command, add_data, add_resources
 from ifam.commands.inputs import load_with_parts, read_data, resources
 from ifam.console import show_progress
+from ifam.errors import UsageError
 
 
 def add(subparsers: Any) -> None:
@@ -34,6 +35,8 @@ def run(options: Namespace) -> None:
     from ifam.report.write import require_jinja, write_report
 
     require_jinja()
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"out: expected a name ending in .html, got {str(options.out)!r}")
     make_room(options.out)
     model, table = load_with_parts(options.run_folder), read_data(options)
     report = write_report(

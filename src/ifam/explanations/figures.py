@@ -35,7 +35,7 @@ def part_style(part: int) -> tuple[str, str]:
 
 
 def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.2) -> NDArray[np.uint8]:
-    """The photograph with each part tinted and rimmed in its colour, white lines between them; the rest darker and greyer.
+    """The photograph with each part tinted and rimmed in its colour, white lines between, the rest darker and greyer.
 
     ``image`` (H, W, 3) uint8; ``parts`` (h, w) int, ``num_parts`` = background; ``alpha`` the share of the part's
     colour inside its rim. Returns (H, W, 3) uint8.

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,16 @@ class Classifier(nn.Module):
             return Architecture(name=self.backbone_name)
         backbone = self.backbone
         return describe_pooled(backbone) if isinstance(backbone, PooledBackbone) else describe(backbone.vit)
+
+    @property
+    def backbone_title(self) -> str:
+        """A few words for the backbone: timm's name, or its size where it has none."""
+        backbone = self.backbone
+        if self.backbone_name is not None or isinstance(backbone, PooledBackbone):
+            return self.backbone_name or "a network of its own"
+        height, width = backbone.patch_size
+        vit: Any = backbone.vit
+        return f"vision transformer, {len(vit.blocks)} blocks of width {vit.embed_dim}, patches of {width} × {height}"
 
     def check_images(self, images: Tensor) -> None:
         """Refuse what is not a batch of normalised images."""

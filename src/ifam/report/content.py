@@ -25,7 +25,7 @@ class ModelFacts:
     num_classes: int
     is_faithful: bool
     has_second_stage: bool
-    backbone: str | None
+    backbone: str
     """timm's name of it"""
     image_size: tuple[int, int]
     """(height, width) in pixels"""

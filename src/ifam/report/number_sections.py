@@ -128,7 +128,7 @@ def origin(report: Report) -> dict[str, Any]:
     facts = report.model
     height, width = facts.image_size
     rows = [
-        ["backbone", facts.backbone or "of its own, without a name in timm"],
+        ["backbone", facts.backbone],
         ["second stage", "yes" if facts.has_second_stage else "no: stage 1 alone"],
         ["prediction rests on the mask only", "yes" if facts.is_faithful else "no"],
         ["parts (K)", str(facts.num_parts)],

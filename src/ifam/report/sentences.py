@@ -45,7 +45,10 @@ def _accuracy(report: Report) -> Statement:
         f" In its worst group, {worst.name}, it is right in {percent(worst.accuracy.estimate)} of "
         f"{images(worst.count)} ({interval(worst.accuracy)}): {100 * gap:.1f} points below the average."
     )
-    return Statement(heading="Accuracy", text=text, kind="good" if gap <= CLOSE else "caution")
+    kind = "good" if gap <= CLOSE else "caution"
+    if (worst.accuracy.estimate or 0) <= 1 / report.model.num_classes:
+        text, kind = f"{text} That is no better than guessing.", "bad"
+    return Statement(heading="Accuracy", text=text, kind=kind)
 
 
 def _split(report: Report) -> str:
