@@ -24,7 +24,8 @@ def add(subparsers: Any) -> None:
     )
     add_data(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run")
-    default = RECIPES[DEFAULT]("ifam").optimizer
+    config = RECIPES[DEFAULT]("ifam")
+    default = config.optimizer
     command.add_argument(
         "--recipe",
         choices=list(RECIPES),
@@ -36,13 +37,20 @@ def add(subparsers: Any) -> None:
         metavar="NAME|PATH",
         help="timm model name, or a .safetensors file that names one (default ifam-nano, which needs no network)",
     )
-    command.add_argument("--num-parts", type=int, metavar="K", help="foreground parts")
+    command.add_argument(
+        "--num-parts",
+        type=int,
+        metavar="K",
+        help=f"foreground parts (default: the recipe's; {DEFAULT} {config.model.num_parts})",
+    )
     command.add_argument(
         "--masks",
         metavar="SOURCE",
         help="of early_mask and late_mask: annotated, boxes, tokencut or a folder of PNG files (default annotated)",
     )
-    command.add_argument("--image-size", type=int, metavar="N", help="pixels (default: that of the data)")
+    command.add_argument(
+        "--image-size", type=int, metavar="N", help="pixels (default: the recipe's, else that of the data)"
+    )
     command.add_argument(
         "--epochs",
         type=int,
@@ -55,7 +63,12 @@ def add(subparsers: Any) -> None:
         metavar="N",
         help=f"images per batch, of all processes (default: the recipe's; {DEFAULT} {default.batch_size})",
     )
-    command.add_argument("--lr", type=float, metavar="X", help="learning rate of the stage-2 transformer")
+    command.add_argument(
+        "--lr",
+        type=float,
+        metavar="X",
+        help=f"learning rate of the stage-2 transformer (default: the recipe's; {DEFAULT} {default.lr_stage2:g})",
+    )
     command.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default auto)")
     command.add_argument(
         "--strategy",
@@ -65,10 +78,12 @@ def add(subparsers: Any) -> None:
     command.add_argument(
         "--precision", choices=get_args(Precision), help="auto: bfloat16 where fast (default: the recipe's)"
     )
-    command.add_argument("--workers", type=int, metavar="N", help="loader processes")
+    command.add_argument("--workers", type=int, metavar="N", help=f"loader processes (default {config.workers})")
     command.add_argument("--seed", type=int, metavar="N", help="of splits, weights and views (default 0)")
     command.add_argument(
-        "--mask-gradient", choices=get_args(MaskGradient), help="gradient of the stage-2 loss into stage 1"
+        "--mask-gradient",
+        choices=get_args(MaskGradient),
+        help=f"gradient of the stage-2 loss into stage 1 (default {config.model.mask_gradient})",
     )
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. losses.entropy=0.5")
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file to start from instead of a recipe")
