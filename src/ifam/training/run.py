@@ -123,7 +123,7 @@ def train(
                     trainer.fit(module, data, ckpt_path=last, weights_only=None)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
-            model = _calibrate_best(folder, own, method.config, processes)
+            model = _calibrate_best(folder, own, method.config, device, processes)
             seconds = metrics.earlier + time.monotonic() - started
             (result,) = processes.first_alone(lambda: _finish(folder, model, own, method.config, best, seconds))
         return result
@@ -218,7 +218,9 @@ def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, table
     write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
 
 
-def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig, processes: Processes) -> Classifier:
+def _calibrate_best(
+    folder: Path, table: ImageTable, config: TrainingConfig, device: torch.device, processes: Processes
+) -> Classifier:
     """The model that was kept, with its token thresholds."""
     model = load(folder)
     if isinstance(model, IFAM):
@@ -227,10 +229,11 @@ def _calibrate_best(folder: Path, table: ImageTable, config: TrainingConfig, pro
             table,
             workers=config.workers,
             batch_size=-(-config.optimizer.batch_size // processes.size),
+            device=device,
             precision=config.precision,
             processes=processes,
         )
-    return model
+    return model.cpu()
 
 
 def _say_nothing(line: str) -> None:
