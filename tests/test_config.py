@@ -63,6 +63,7 @@ PAPER = {
     "ema": None,
     "select_by": "auto",
     "activation_checkpointing": False,
+    "compile": False,
     "workers": 2,
     "seed": 0,
     "device": "auto",

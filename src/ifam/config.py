@@ -183,6 +183,8 @@ class TrainingConfig:
     accuracy otherwise; last: the last, whatever its score"""
     activation_checkpointing: bool = False
     """compute activations again in the backward pass instead of keeping them: less memory, a third more work"""
+    compile: bool = False
+    """fuse the norms and MLPs of a vision transformer with torch.compile, which does not pay on CPUs"""
     workers: int = 2
     seed: int = 0
     device: str = "auto"

@@ -13,7 +13,13 @@ from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
 from ifam.training.methods import TwoStage
 from ifam.training.optim import make_optimizer
-from ifam.training.prepare import checkpoint_activations, doubts, fit_preprocessing, initialise_prototypes
+from ifam.training.prepare import (
+    checkpoint_activations,
+    compile_blocks,
+    doubts,
+    fit_preprocessing,
+    initialise_prototypes,
+)
 
 CPU = torch.device("cpu")
 
@@ -104,6 +110,29 @@ def test_checkpointed_activations_give_the_same_gradients_and_keep_less(
     checkpoint_activations(model)
     torch.testing.assert_close(gradients(), before)
     assert kept[1] < kept[0]
+
+
+@pytest.mark.filterwarnings("default")  # of the compiler's own
+def test_compiled_blocks_give_the_same_answers_and_gradients(scenes: ImageTable) -> None:
+    config = tiny_config(model__mask_gradient="exact", model__stage2_part_dropout=0.0)
+    model = TwoStage(config).build(scenes.class_names).train()
+    images, names = torch.randn(2, 3, 32, 32), list(model.state_dict())
+
+    def run() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model.zero_grad()
+        out = model(images)
+        (out.logits.square().sum() + out.stage1_logits.square().sum()).backward()
+        gradients = [torch.zeros(1) if p.grad is None else p.grad.clone() for p in model.parameters()]
+        return [out.logits.detach(), out.part_logits.detach(), *gradients]
+
+    before = run()
+    compile_blocks(model)
+    torch.testing.assert_close(run(), before)
+    assert torch._dynamo.utils.counters["stats"]["calls_captured"] > 0
+    assert list(model.state_dict()) == names  # a checkpoint of one loads into the other
+    with pytest.raises(UsageError, match="expected a vision transformer"):
+        compile_blocks(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
 def test_a_backbone_that_cannot_is_refused() -> None:

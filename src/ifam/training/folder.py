@@ -21,7 +21,9 @@ CONFIG, METRICS, RESULT, CHECKPOINTS = "config.yaml", "metrics.jsonl", "result.j
 LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
 FIRST = "first"
 """the run that comes before, of methods that train twice"""
-RESUMABLE = ("precision", "activation_checkpointing", "workers", "device", "skip_unreadable", "checkpoint_minutes")
+RESUMABLE = (
+    "precision", "activation_checkpointing", "compile", "workers", "device", "skip_unreadable", "checkpoint_minutes"
+)  # fmt: skip
 """what may change when a run is resumed: how it is run, not what is run"""
 
 

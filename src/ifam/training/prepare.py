@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import Block
 
 from ifam.config import TrainingConfig
 from ifam.data.images import image_size
@@ -98,6 +99,20 @@ def checkpoint_activations(model: Classifier) -> None:
                 raise UsageError(
                     f"activation_checkpointing: expected a backbone that timm can do it with, got {name}"
                 ) from error
+
+
+def compile_blocks(model: Classifier) -> None:
+    """Have torch.compile fuse the norms and MLP of every block; attention, which follows the selection, stays as it is.
+
+    Raises:
+        UsageError: there is no vision transformer.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    if not blocks:
+        raise UsageError("compile: expected a vision transformer as backbone, got another network; leave it false")
+    for block in blocks:
+        for layer in (block.norm1, block.norm2, block.mlp):
+            layer.compile(dynamic=True)  # the tokens of stage 2 are never the same number
 
 
 @torch.no_grad()

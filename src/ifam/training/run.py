@@ -45,6 +45,7 @@ from ifam.training.methods import Method
 from ifam.training.module import TrainingModule
 from ifam.training.prepare import (
     checkpoint_activations,
+    compile_blocks,
     doubts,
     fit_preprocessing,
     initialise_prototypes,
@@ -150,6 +151,8 @@ def _prepare(
         initialise_prototypes(model, splits, config, device)
     if config.activation_checkpointing:
         checkpoint_activations(model)
+    if config.compile:
+        compile_blocks(model)
     model.training_group_sizes = splits.select("train").group_counts()
     data = ImageDataModule(
         own,

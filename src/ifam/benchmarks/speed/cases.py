@@ -25,6 +25,7 @@ from ifam.output import EncodedDiscovery
 from ifam.processes import WHOLE, Share
 from ifam.training.methods import TwoStage
 from ifam.training.optim import freeze_rest, make_optimizer
+from ifam.training.prepare import compile_blocks
 
 CPU_BATCH = 8
 """images of which the activations stay near the cores"""
@@ -212,6 +213,18 @@ def training(setting: Setting, bench: Bench) -> Measurement:
     return Measurement(case="training", setting=setting, images=len(setting.kept), seconds=seconds, numbers=numbers)
 
 
+def compiled_training(setting: Setting, bench: Bench) -> Measurement:
+    """A step with the gradient of the mask cut, as it is and with the blocks' norms and MLPs compiled."""
+    sides = {
+        name: training_step(setting, bench.device, "cut", compiled=compiled)
+        for name, compiled in (("as it is", False), ("compiled", True))
+    }
+    seconds = in_turn(sides, bench.rounds, bench.device)
+    middle = medians(seconds)
+    numbers = {"times the steps, compiled": middle["as it is"] / middle["compiled"]}
+    return Measurement(case="compile", setting=setting, images=len(setting.kept), seconds=seconds, numbers=numbers)
+
+
 def training_memory(setting: Setting, bench: Bench) -> Measurement:
     """Peak memory of a training step with the exact gradient of the mask, and with it cut."""
     gradients: tuple[MaskGradient, ...] = ("exact", "cut")
@@ -223,9 +236,11 @@ def training_memory(setting: Setting, bench: Bench) -> Measurement:
     return Measurement(case="memory", setting=setting, images=len(setting.kept), seconds={}, numbers=numbers)
 
 
-def training_step(setting: Setting, device: str, gradient: MaskGradient) -> Work:
+def training_step(setting: Setting, device: str, gradient: MaskGradient, *, compiled: bool = False) -> Work:
     """One step of training of `ifam.training`, on noise."""
     model = make_model(setting, device, mask_gradient=gradient).train()
+    if compiled:
+        compile_blocks(model)
     _keep(model, setting.kept)
     config = TrainingConfig(method="ifam", model=ModelConfig(num_parts=setting.num_parts, mask_gradient=gradient))
     method = TwoStage(config)
