@@ -13,7 +13,7 @@ MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 LEGEND = (
     f"✓ nothing to object; ! look closer: no groups known, the worst group more than {100 * CLOSE:.0f} points below "
     f"the average, more than {whole(CLOSE)} of the answers moved, an empty mask, or something not measured; ✗ the "
-    "guarantee fails, or the mask is suspicious."
+    "guarantee fails, the mask is suspicious, or the worst group is no better than guessing."
 )
 COVERED = (
     "Covered: given the mask, the prediction is a function of the selected patches and their positions only. "
