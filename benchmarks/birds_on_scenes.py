@@ -23,6 +23,9 @@ Settings = dict[str, Any]
 RATES: list[Settings] = [
     {"optimizer.lr_stage2": 1e-6, "optimizer.lr_heads": 1e-2},
     {"optimizer.lr_stage2": 2e-5, "optimizer.lr_heads": 1e-2},
+    {"optimizer.lr_stage2": 3e-6, "optimizer.lr_heads": 1e-2},
+    {"optimizer.lr_stage2": 1e-6, "optimizer.lr_heads": 3e-2},
+    {"optimizer.lr_stage2": 3e-7, "optimizer.lr_heads": 1e-2},
 ]
 FROZEN: list[Settings] = [
     {"optimizer.lr_stage2": 0.0, "optimizer.lr_heads": 1e-2},

@@ -46,7 +46,7 @@ FLAGS = {
     "app": "--device --host --port",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown "
     "--methods --precision --recipe --reference --rounds --runs --seeds --set --workers",
-    "verify": "--batch-size --device --json --precision --seed --workers",
+    "verify": "--batch-size --device --json --precision --seed --split --workers",
     "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
     "export": "--data --format --int8 --out",
     "import": "--backbone --class-names --image-size --out",
@@ -144,6 +144,9 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("recipe to resume", [*TRAIN, "--resume", "--recipe", "paper"], 2, ["new", "--resume", "found none"]),
     ("a run in a file", [*TRAIN, "--out", "file/run"], 2, ["file", "folder"]),
     ("a second run", [*TRAIN, "--out", "run"], 2, ["run", "holds a model", "delete it"]),
+    ("two values", [*TRAIN, "--epochs", "3", "--set", "optimizer.epochs=2"], 2, ["--epochs", "one value", "3 and 2"]),
+    ("a split of two folders", ["verify", "run", "scenes", "run", "--split", "test"], 2, ["split", "one folder", "2"]),
+    ("a quantile in per cent", [*EVALUATE, "--token-quantile", "90"], 2, ["0 to 1", "stored: 0.9", "ifam calibrate"]),
     ("no model", ["evaluate", "none", "scenes"], 1, ["none", "model.json", "found none"]),
     ("truncated weights", ["evaluate", "truncated", "scenes"], 1, ["truncated/model.safetensors", "damaged"]),
     ("another architecture", ["evaluate", "other", "scenes"], 1, ["another architecture", "prototypes"]),
@@ -209,6 +212,33 @@ def refused(arguments: list[str], status: int, said: list[str], capsys: pytest.C
 def test_bad_tables(old: str, new: str, said: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit_metadata(old, new)
     assert refused(["doctor", "scenes"], 1, said, capsys)
+
+
+def test_a_split_is_verified_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "run", "scenes", "--split", "test"]) == 0
+    assert capsys.readouterr().out.startswith("8 images")
+    assert main(["verify", "run", "scenes"]) == 0
+    assert capsys.readouterr().out.startswith("24 images")
+
+
+def test_settings_are_refused_with_their_place(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path("settings.yaml")
+    for text, said in (
+        ("seed: 3\nmethod: [ifam", ["settings.yaml", "in line 2, column 14: expected ',' or ']'"]),
+        ("model: {num_part: 3}", ["settings.yaml: model: expected one of", "did you mean num_parts?"]),
+        ("", ["settings.yaml", "got nothing"]),
+    ):
+        config.write_text(text)
+        assert refused([*TRAIN, "--config", "settings.yaml"], 2, said, capsys)
+
+
+def test_a_run_without_a_model_yet_is_said_to_be_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--epochs", "2"]) == 0
+    Path("new/model.json").unlink()
+    assert refused(["evaluate", "new", "scenes"], 1, ["new", "not kept a model yet", "--resume"], capsys)
+    other = ["optimizer.stage1_epochs", "new: expected the settings of the run to resume, got others"]
+    assert refused([*TRAIN, "--resume", "--epochs", "0", "--set", "seed=1"], 2, ["--epochs"], capsys)
+    assert refused([*TRAIN, "--resume", "--set", "optimizer.stage1_epochs=9"], 2, other[:1], capsys)
 
 
 def test_images_that_cannot_be_read_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

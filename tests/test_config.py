@@ -144,7 +144,7 @@ def test_a_configuration_does_not_change() -> None:
         ({"optimizer.epochs": "many"}, ["optimizer.epochs", "integer", "'many'"]),
         ({"optimizer.epochs": 2.5}, ["optimizer.epochs", "2.5"]),
         ({"optimizer": 3}, ["optimizer", "int"]),
-        ({"model": None}, ["model", "NoneType"]),
+        ({"model": None}, ["model", "nothing"]),
     ],
     ids=str,
 )
@@ -182,7 +182,7 @@ def test_every_loss_weight_is_checked(field: Any, refuses_line: Any) -> None:
         ({"model": {"parts": 4}}, ["model", "'parts'", "num_parts"]),
         ({1: 2}, ["1"]),
         ([], ["list"]),
-        (None, ["NoneType"]),
+        (None, ["nothing"]),
         ("text", ["str"]),
     ],
     ids=str,

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from generated import write_image
+from generated import write_image, write_scenes
 from PIL import Image
 from torch import Tensor
 
@@ -184,6 +184,16 @@ def test_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "empty").mkdir()
     with refuses_line("empty", "found none", error=DataError):
         list(find_images(["empty"]))
+
+
+def test_masks_are_no_photographs(tmp_path: Path) -> None:
+    root = write_scenes(tmp_path / "scenes", {"train": 1, "val": 1, "test": 1})
+    images = sorted((root / "images").iterdir())
+    assert len(images) == len(list((root / "masks").rglob("*.png"))) == 12
+    assert sorted(find_images([str(root)])) == images
+    assert sorted(find_images([str(root), str(root / "images")])) == images
+    (root / "metadata.csv").write_text("of,something,else\n")
+    assert len(list(find_images([str(root)]))) == 24
 
 
 def test_images_are_never_held_all_at_once(model: IFAM, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

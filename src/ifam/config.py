@@ -269,7 +269,11 @@ def parse_yaml(text: str, expected: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # dates and numbers that are none are ValueErrors
-        raise UsageError(f"{expected}, got: {str(error).splitlines()[0]}") from error
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        raise UsageError(
+            f"{expected}, got{place}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+        ) from error
 
 
 def _names(values: Mapping[str, Any]) -> list[str]:
@@ -315,10 +319,13 @@ def _validated(values: Any) -> TrainingConfig:
 
 def _refuse_unknown(values: Any, known: Any, where: str = "") -> None:
     if not isinstance(values, dict):
-        raise UsageError(f"{where}expected names and values, got {type(values).__name__}")
+        got = "nothing" if values is None else type(values).__name__
+        raise UsageError(f"{where}expected names and values, got {got}")
     for name, value in values.items():
         if name not in vars(known):
-            raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {repr_short(name)}")
+            near = difflib.get_close_matches(str(name), vars(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {repr_short(name)}{hint}")
         if hasattr(getattr(known, name), "__dataclass_fields__"):
             _refuse_unknown(value, getattr(known, name), f"{name}: ")
 

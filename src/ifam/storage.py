@@ -27,6 +27,8 @@ SPLITS = "splits.json"
 """of a run on data without splits: image name -> split"""
 DATA = "data.json"
 """of a run: which data it was"""
+CONFIG = "config.yaml"
+"""of a run: its settings"""
 OPTIONS = (
     "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "mask_noise", "dropped_parts",
     "temperature",
@@ -168,8 +170,10 @@ def _check_thresholds(model: Classifier) -> None:
 
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
+        begun = (path.parent / CONFIG).is_file()
+        state = "a run that has not kept a model yet; ifam train with --resume goes on" if begun else "found none"
         raise CheckpointError(
-            f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, found none"
+            f"{path.parent}: expected a run or model folder with {DESCRIPTION} and {WEIGHTS}, {state}"
         )
     description = read_json(path, CheckpointError)
     if (found := description.get("format")) != FORMAT:

@@ -194,7 +194,9 @@ def test_no_two_texts_overlap(shape: tuple[int, int], num_parts: int) -> None:
     legend = drawn.legends[0].get_texts()
     artists = [text for axes in drawn.axes for text in [*axes.texts, axes.title, axes._left_title]] + legend  # type: ignore[attr-defined]
     boxes = [artist.get_window_extent() for artist in artists if artist.get_text()]
-    assert len(boxes) == 10 + 4 + num_parts
+    numbers = len([text for text in drawn.axes[1].texts if text.get_text()])
+    assert numbers
+    assert len(boxes) == 10 + 4 + num_parts + numbers
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
 

@@ -18,8 +18,8 @@ from ifam.files import write_text
 from ifam.intervene import trials_on_validation
 from ifam.interventions import Intervention, is_sure
 from ifam.model.two_stage import IFAM
-from ifam.storage import load
-from ifam.training.folder import CONFIG, RESULT, check_same_data, check_same_settings
+from ifam.storage import CONFIG, load
+from ifam.training.folder import RESULT, check_same_data, check_same_settings
 from ifam.training.run import train
 
 Configure = Callable[[Row, Settings], TrainingConfig]

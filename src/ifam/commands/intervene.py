@@ -67,4 +67,5 @@ def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "
 
     gallery = part_gallery(model, table, **resources(options), progress=show_progress("looking at parts"))
     with picture_file(options.figure) as temporary:
-        gallery_figure(gallery, model.num_parts, study.notes()).savefig(temporary)
+        notes = study.notes() if model.num_parts > 1 else {0: "without it nothing\nwould be left"}
+        gallery_figure(gallery, model.num_parts, notes).savefig(temporary)

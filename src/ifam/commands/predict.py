@@ -126,6 +126,7 @@ def to_file_or_screen(options: Namespace) -> None:
             if options.out is not None:
                 progress(done, len(paths))
     if options.out is not None:
-        print(f"{len(paths) - unreadable} predictions in {options.out}")
+        failed = f" and {unreadable} rows of images that could not be read" if unreadable else ""
+        print(f"{len(paths) - unreadable} predictions{failed} in {options.out}")
     if unreadable:
         raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")

@@ -36,13 +36,23 @@ def training_config(options: Namespace) -> "TrainingConfig":
     changes = {name: getattr(options, flag) for name, flag in FLAGS.items() if getattr(options, flag) is not None}
     given = {name: f"--{FLAGS[name].replace('_', '-')} ({name})" for name in changes}
     named = settings(options.set)
+    if twice := [name for name in changes if name in named and named[name] != changes[name]]:
+        raise UsageError(
+            f"{given[twice[0]]}: expected one value, got {changes[twice[0]]} and {named[twice[0]]} by --set"
+        )
     try:
         return configuration.override(_base_config(options, changes | named), changes | named)
     except UsageError as error:
         name, colon, rest = str(error).partition(":")
-        if name in named or name not in given:
+        if name in named:
             raise
-        raise UsageError(given[name] + colon + rest) from error
+        if name in given:
+            raise UsageError(given[name] + colon + rest) from error
+        if options.resume and options.recipe is None and options.config is None and changes:
+            raise UsageError(
+                f"{options.out}: expected the settings of the run to resume, got others: {error}"
+            ) from error
+        raise
 
 
 def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":

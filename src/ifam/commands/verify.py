@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ifam.commands.arguments import add_command, add_resources, add_run_and_images
-from ifam.commands.inputs import images_or_scenes, load_with_parts, resources
+from ifam.commands.inputs import images_or_scenes, load_with_parts, read_data, resources
 from ifam.console import print_certificate, show_progress
-from ifam.errors import VerificationError
+from ifam.errors import UsageError, VerificationError
 
 
 def add(subparsers: Any) -> None:
@@ -21,6 +21,11 @@ def add(subparsers: Any) -> None:
         "ifam verify run photographs/ --json certificate.json",
     )
     add_run_and_images(command)
+    command.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        help="IMAGES is a data set, as of ifam evaluate: this split of it (default: all images)",
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
     add_resources(command)
@@ -33,7 +38,7 @@ def run(options: Namespace) -> None:
     from ifam.verify import verify
 
     model = load_with_parts(options.run_folder)
-    paths = images_or_scenes(options)
+    paths = images_or_scenes(options) if options.split is None else _of_split(options)
     if options.json is not None:
         make_room(options.json)
     progress = show_progress("verifying")
@@ -44,3 +49,10 @@ def run(options: Namespace) -> None:
         write_text(options.json, json.dumps(certificate.to_dict() | hashes, indent=1) + "\n")
     if not certificate.holds:
         raise VerificationError("verify: the prediction does not rest on the mask alone; see above")
+
+
+def _of_split(options: Namespace) -> list[Path]:
+    if len(options.images) != 1:
+        raise UsageError(f"split: expected one folder or table of data for IMAGES, got {len(options.images)}")
+    data = Namespace(data=Path(options.images[0]), run_folder=options.run_folder)
+    return [sample.path for sample in read_data(data).select(options.split).samples]

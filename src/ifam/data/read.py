@@ -23,15 +23,17 @@ _ACCEPTED = (
 class _Layout:
     matches: Callable[[Path], bool]
     read: Callable[[Path], ImageTable]
+    has_masks: bool = False
+    """there may be pictures in the folder that are annotations, not photographs"""
 
 
 # the first that matches reads
 _LAYOUTS = (
     _Layout(matches=lambda path: path.is_file() and path.suffix.lower() in (".csv", ".parquet"), read=read_table_file),
-    _Layout(matches=waterbirds.is_waterbird200, read=waterbirds.waterbird200),
-    _Layout(matches=lambda path: (path / METADATA).is_file(), read=read_metadata),
-    _Layout(matches=cub.is_cub, read=cub.read_cub),
-    _Layout(matches=siim.is_siim, read=siim.read_siim),
+    _Layout(matches=waterbirds.is_waterbird200, read=waterbirds.waterbird200, has_masks=True),
+    _Layout(matches=lambda path: (path / METADATA).is_file(), read=read_metadata, has_masks=True),
+    _Layout(matches=cub.is_cub, read=cub.read_cub, has_masks=True),
+    _Layout(matches=siim.is_siim, read=siim.read_siim, has_masks=True),
     _Layout(matches=imagenet9.is_imagenet9, read=imagenet9.read_imagenet9),
     _Layout(matches=imagenet.is_imagenet, read=imagenet.read_imagenet),
     _Layout(matches=metashift.is_metashift, read=metashift.read_metashift),
@@ -50,3 +52,12 @@ def read_table(path: str | PathLike[str]) -> ImageTable:
             return layout.read(path)
     came = "an empty or flat folder" if path.is_dir() else "another file"
     raise DataError(f"{path}: expected {_ACCEPTED}; got {came}")
+
+
+def photographs_beside_masks(folder: Path) -> list[Path] | None:
+    """The photographs of a data set in whose folder other pictures may lie; None of any other folder."""
+    try:
+        layout = next((layout for layout in _LAYOUTS if layout.has_masks and layout.matches(folder)), None)
+        return None if layout is None else [sample.path for sample in layout.read(folder).samples]
+    except DataError:  # a folder of images all the same
+        return None

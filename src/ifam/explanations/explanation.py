@@ -14,7 +14,7 @@ from torch import Tensor
 from ifam.data.images import open_image, to_rgb
 from ifam.data.transforms import test_transform
 from ifam.errors import UsageError
-from ifam.explanations.figures import explanation_figure, overlay_parts, picture_file
+from ifam.explanations.figures import explanation_figure, picture_file, show_parts
 from ifam.explanations.shapley import ShapleyValues, shapley_values
 from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
 from ifam.model.two_stage import IFAM
@@ -94,8 +94,10 @@ class Explanation:
     def plot_shapley(self) -> "Figure":
         """The parts, and beside them what each says for the predicted class, as a matplotlib figure."""
         favour = self.shapley().in_favour_of(self.index)
-        bars = ShapleyBars(title=f"for {self.label}", values=favour.values, error=1.96 * favour.standard_error)
-        return shapley_figure([bars], picture=overlay_parts(self.image, self.parts, self._model.num_parts))
+        sums = f"{favour.everything:+.2f} with all parts, {favour.nothing:+.2f} with none"
+        title = f"for {self.label}\n{sums if self.has_evidence else 'no evidence: there is no part'}"
+        bars = ShapleyBars(title=title, values=favour.values, error=1.96 * favour.standard_error)
+        return shapley_figure([bars], lambda axes: show_parts(axes, self.image, self.parts, self._model.num_parts))
 
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG or JPEG."""

@@ -1,6 +1,6 @@
 """Pictures of an explanation: coloured parts, what stage 2 sees, and the figure that puts them side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ PART_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00",
 PART_HATCHES = ("", "////", "\\\\\\\\", "xxxx")
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 UNSELECTED_SATURATION, UNSELECTED_BRIGHTNESS = 0.4, 0.5
-RIM = 3  # widths of the white line
+RIM = 1 / 12  # of a cell
 HIDDEN_GREY, HATCH_GREY = 236, 214
 TOP_CLASSES, LEGEND_COLUMNS = 5, 8
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -47,7 +47,8 @@ def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: flo
     grey = (photograph @ LUMINANCE)[..., None]
     canvas = UNSELECTED_BRIGHTNESS * (grey + UNSELECTED_SATURATION * (photograph - grey))
     line = max(1, round(min(cells.shape) / 250))  # wider in large pictures, to survive being shown small
-    rims = _near_another(cells, RIM * line)
+    side = min(pixels / cells for pixels, cells in zip(cells.shape, grid.shape, strict=True))
+    rims = _near_another(cells, line + round(RIM * side))
     for part in np.unique(grid[grid < num_parts]):
         color, hatch = part_style(int(part))
         here = cells == part
@@ -99,7 +100,8 @@ def explanation_figure(
     figure = Figure(figsize=(10, height), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.95))
     _show(axes[0], photograph, "photograph")
-    _show(axes[1], overlay_parts(photograph, grid, num_parts), "parts")
+    show_parts(axes[1], photograph, grid, num_parts)
+    _plain(axes[1], "parts")
     _show(axes[2], overlay_mask(photograph, mask), f"{seen}: {kept:.0%}")
     if not np.asarray(mask).any():
         axes[2].text(0.5, 0.5, "no evidence", transform=axes[2].transAxes, ha="center", va="center", weight="bold")
@@ -183,17 +185,24 @@ def _rgb(color: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(color.removeprefix("#")), dtype=np.uint8)
 
 
+def show_parts(axes: "Axes", image: ArrayLike, parts: ArrayLike, num_parts: int) -> None:
+    """`overlay_parts` with the number of each part on it, in axes of matplotlib."""
+    from matplotlib.patheffects import withStroke
+
+    photograph, outline = _photograph(image), [withStroke(linewidth=2, foreground="black")]
+    axes.imshow(overlay_parts(photograph, parts, num_parts), interpolation="antialiased")
+    for part, place in _places(_parts(parts, num_parts), num_parts, photograph.shape):
+        axes.text(*place, str(part), color="white", size=8, ha="center", va="center", path_effects=outline)
+
+
 def _number_parts(picture: "Image", grid: NDArray[Any], num_parts: int) -> None:
-    """Write its number on each part, in the cell nearest to its centre."""
+    """Write its number on each part."""
     from PIL import ImageDraw, ImageFont
 
-    drawing, (rows, columns) = ImageDraw.Draw(picture), grid.shape
     size = max(10, round(min(picture.size) / 18))
-    for part in np.unique(grid[grid < num_parts]):
-        cells = np.argwhere(grid == part) + 0.5
-        row, column = cells[np.linalg.norm(cells - cells.mean(0), axis=1).argmin()]
-        drawing.text(
-            (column / columns * picture.width, row / rows * picture.height),
+    for part, place in _places(grid, num_parts, (picture.height, picture.width)):
+        ImageDraw.Draw(picture).text(
+            place,
             str(part),
             fill="white",
             stroke_fill="black",
@@ -201,6 +210,14 @@ def _number_parts(picture: "Image", grid: NDArray[Any], num_parts: int) -> None:
             font=ImageFont.load_default(size),
             anchor="mm",
         )
+
+
+def _places(grid: NDArray[Any], num_parts: int, shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[float, float]]]:
+    """Each part and the (x, y) of the middle of its cell that is nearest to its centre, in a picture (H, W, …)."""
+    for part in np.unique(grid[grid < num_parts]):
+        cells = np.argwhere(grid == part) + 0.5
+        row, column = cells[np.linalg.norm(cells - cells.mean(0), axis=1).argmin()]
+        yield int(part), (column / grid.shape[1] * shape[1], row / grid.shape[0] * shape[0])
 
 
 def _show(axes: "Axes", picture: NDArray[np.uint8], title: str) -> None:

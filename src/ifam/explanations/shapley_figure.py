@@ -1,6 +1,6 @@
 """Shapley values as bars in the colours of the parts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +29,20 @@ class ShapleyBars:
     """(K,) half the width of the interval that is drawn"""
 
 
-def shapley_figure(panels: Sequence[ShapleyBars], picture: NDArray[np.uint8] | None = None) -> "Figure":
-    """A panel of horizontal bars for each of one or more sets of values, on one scale; ``picture`` beside them."""
+def shapley_figure(panels: Sequence[ShapleyBars], draw: "Callable[[Axes], None] | None" = None) -> "Figure":
+    """A panel of horizontal bars for each of one or more sets of values, on one scale, beside what ``draw`` draws."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    heights = [ROW_HEIGHT * len(panel.values) + TITLE_HEIGHT * bool(panel.title) for panel in panels]
-    beside = 0.0 if picture is None else PICTURE_WIDTH
+    heights = [ROW_HEIGHT * len(panel.values) + TITLE_HEIGHT * len(panel.title.splitlines()) for panel in panels]
+    beside = 0.0 if draw is None else PICTURE_WIDTH
     size = (WIDTH + beside, max(sum(heights) + 0.6, 0.95 * beside))
     figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03))
     bars: Any = figure
-    if picture is not None:
+    if draw is not None:
         halves: Any = figure.subfigures(1, 2, width_ratios=[beside, WIDTH])
         shown, bars = halves[0].subplots(), halves[1]
-        shown.imshow(picture, interpolation="antialiased")
+        draw(shown)
         shown.set_axis_off()
     rows = bars.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     low, high = _limits(panels)

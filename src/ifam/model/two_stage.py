@@ -291,8 +291,8 @@ class IFAM(Classifier):
         if not isinstance(quantile, int | float) or quantile not in self.token_thresholds:
             stored = ", ".join(f"{q:g}" for q in sorted(self.token_thresholds)) or "none"
             raise UsageError(
-                f"token_quantile: expected a calibrated quantile (stored: {stored}), got {quantile!r}; "
-                "calibrate the model on its training data first"
+                f"token_quantile: expected a calibrated quantile from 0 to 1 (stored: {stored}), got {quantile!r}; "
+                "calibrate the model on its training data first, see ifam calibrate"
             )
         return self.token_thresholds[quantile]
 

@@ -14,8 +14,8 @@ from ifam.data.table import ImageTable
 from ifam.device import resolve_precision
 from ifam.errors import DataError
 from ifam.files import ESCAPED, read_json, sha256
-from ifam.storage import DATA
-from ifam.training.folder import CONFIG, describe_data
+from ifam.storage import CONFIG, DATA
+from ifam.training.folder import describe_data
 
 PACKAGES = ("torch", "torchvision", "timm")
 

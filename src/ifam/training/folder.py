@@ -14,10 +14,10 @@ from ifam.errors import CheckpointError, DataError, IfamError, OutputError, Trai
 from ifam.files import make_folder, read_json
 from ifam.model.pickles import read_pickle
 from ifam.model.pooled import first_line
-from ifam.storage import DATA, WEIGHTS
+from ifam.storage import CONFIG, DATA, WEIGHTS
 from ifam.training.stopping import StopRequest
 
-CONFIG, METRICS, RESULT, CHECKPOINTS = "config.yaml", "metrics.jsonl", "result.json", "checkpoints"
+METRICS, RESULT, CHECKPOINTS = "metrics.jsonl", "result.json", "checkpoints"
 LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
 FIRST = "first"
 """the run that comes before, of methods that train twice"""

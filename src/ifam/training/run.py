@@ -25,11 +25,10 @@ from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.model_card import CARD, TrainingRecord, model_card
 from ifam.processes import Processes, joined
-from ifam.storage import DATA, DESCRIPTION, SPLITS, WEIGHTS, load, save
+from ifam.storage import CONFIG, DATA, DESCRIPTION, SPLITS, WEIGHTS, load, save
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.checkpoints import Checkpoints
 from ifam.training.folder import (
-    CONFIG,
     FIRST,
     LAST,
     LOCK,
