@@ -150,6 +150,23 @@ def test_damaged_files(write: WriteFile, weights: dict[str, Tensor], tmp_path: P
             load(path)
 
 
+def test_what_cannot_be_used_is_refused_before_its_weights_are_downloaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refuses_line: Any
+) -> None:
+    create = timm.create_model
+
+    def offline(name: str, **options: Any) -> nn.Module:
+        assert not options["pretrained"]
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    for name, said in (("resnet18", "ResNet"), ("vit_base_r26_s32_224", "another patch embedding")):
+        with refuses_line("backbone", said):
+            build_vit(name, pretrained=True, image_size=None, pooled=False)
+    with refuses_line("backbone", str(tmp_path), "without config.json"):
+        build_vit(tmp_path, pretrained=True, image_size=None, pooled=False)
+
+
 def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
     def offline(*arguments: object, **options: object) -> None:
         raise OSError("no route to host\nand a page of hints")

@@ -106,7 +106,12 @@ def create_timm_model(name: str, *, pretrained: bool, pooled: bool = True) -> nn
     """``timm.create_model`` without a head, with errors of one line; where ``pooled``, they suggest any model."""
     _check_name(name, "*" if pooled else "vit_*")
     try:
+        if pretrained and not pooled and ":" not in name:
+            with torch.device("meta"):  # before its weights are downloaded
+                check_backbone(timm.create_model(name, pretrained=False))
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except UsageError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         if pretrained:
             raise UsageError(
@@ -121,6 +126,11 @@ def _check_name(name: str, suggested: str) -> None:
     bare = name.split(".")[0]
     if ":" in name or timm.is_model(bare):
         return
+    if Path(name).is_dir():
+        raise UsageError(
+            f"backbone: expected a timm model name, the path of a .safetensors file or a folder with a DINOv2 as "
+            f"transformers writes it, got the folder {name!r} without config.json"
+        )
     names = [*EMBEDDED, *timm.list_models(suggested)]
     near = difflib.get_close_matches(bare, names, n=3, cutoff=0.3)
     raise UsageError(
