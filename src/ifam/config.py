@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as repr_short
@@ -294,8 +294,7 @@ def override(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
         for step in path:
             target = target.get(step) if isinstance(target, dict) else None
         if not isinstance(target, dict) or last not in target:
-            near = difflib.get_close_matches(name, _names(values), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = _hint(name, _names(values))
             raise UsageError(f"setting: expected a name such as optimizer.epochs or losses.entropy, got {name!r}{hint}")
         target[last] = value
     return _validated(values)
@@ -323,11 +322,15 @@ def _refuse_unknown(values: Any, known: Any, where: str = "") -> None:
         raise UsageError(f"{where}expected names and values, got {got}")
     for name, value in values.items():
         if name not in vars(known):
-            near = difflib.get_close_matches(str(name), vars(known), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = _hint(str(name), vars(known))
             raise UsageError(f"{where}expected one of {', '.join(vars(known))}, got {repr_short(name)}{hint}")
         if hasattr(getattr(known, name), "__dataclass_fields__"):
             _refuse_unknown(value, getattr(known, name), f"{name}: ")
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _one_of(name: str, value: object, literal: object) -> None:

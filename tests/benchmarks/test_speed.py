@@ -16,6 +16,7 @@ from ifam.benchmarks.speed.cases import (
     Bench,
     Measurement,
     Setting,
+    compiled_training,
     inference,
     leave_one_out,
     make_images,
@@ -196,6 +197,12 @@ class TestCases:
         found = training(SETTING, replace(BENCH, checkout=Checkout(checkout)))
         assert set(found.seconds) == {"ifam, exact", "ifam, cut", "authors"}
         assert 0 < precisions(SETTING, BENCH).numbers["largest difference of stage 1's logits"] < 0.1
+
+    @pytest.mark.filterwarnings("default")  # of the compiler's own
+    def test_a_compiled_step_is_measured_beside_one_as_it_is(self) -> None:
+        found = compiled_training(SETTING, BENCH)
+        middle = {side: values[0] for side, values in found.seconds.items()}
+        assert found.numbers["times the steps, compiled"] == middle["as it is"] / middle["compiled"]
 
     def test_the_peak_of_a_step_holds_its_activations(self) -> None:
         found = training_memory(SETTING, BENCH)

@@ -8,6 +8,7 @@ from typing import Any
 from ifam.commands.arguments import add_command, add_data, add_interventions, add_resources
 from ifam.commands.inputs import read_data, resources
 from ifam.console import print_evaluation, show_progress
+from ifam.data.splits import SPLITS
 
 
 def add(subparsers: Any) -> None:
@@ -21,14 +22,14 @@ def add(subparsers: Any) -> None:
     )
     command.add_argument("run_folder", metavar="RUN")
     add_data(command)
-    command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
+    command.add_argument("--split", choices=SPLITS, default="test", help="default test")
     add_interventions(command)
     command.add_argument(
         "--masks", metavar="SOURCE", help="of an early or late masking run: another source than in its training"
     )
     command.add_argument(
         "--temperature-split",
-        choices=("train", "val", "test"),
+        choices=SPLITS,
         help="fit a temperature on this split, and report the calibration error with it",
     )
     command.add_argument(

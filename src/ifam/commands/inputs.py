@@ -34,7 +34,7 @@ def scenes_path(run_folder: str | None = None) -> Path:
     if classes and set(classes) != set(CLASSES):
         raise UsageError(
             f"{run_folder}: expected data of its classes ({listed(classes, 5)}), got none, "
-            " which means the generated scenes; name a folder of photographs"
+            "which means the generated scenes; name a folder of photographs"
         )
     path = cached_scenes(progress=show_progress("drawing scenes"))
     print(f"no DATA given: {path}, the generated data set scenes", file=sys.stderr)
@@ -42,11 +42,16 @@ def scenes_path(run_folder: str | None = None) -> Path:
 
 
 def read_data(options: Namespace) -> "ImageTable":
-    """DATA; where it came without splits and RUN was trained on it, with those that RUN made."""
+    """DATA, as RUN knows it."""
+    return table_of_run(options.run_folder, data_path(options, options.run_folder))
+
+
+def table_of_run(run_folder: str, path: Path) -> "ImageTable":
+    """The data set at ``path``; where it came without splits and the run was trained on it, with those that it made."""
     from ifam.data.read import read_table
     from ifam.storage import known_splits
 
-    table, splits = read_table(data_path(options, options.run_folder)), known_splits(options.run_folder)
+    table, splits = read_table(path), known_splits(run_folder)
     if not splits:
         return table
     known = table.with_known_splits(splits)

@@ -66,6 +66,6 @@ def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "
     from ifam.explanations.part_gallery import gallery_figure, part_gallery
 
     gallery = part_gallery(model, table, **resources(options), progress=show_progress("looking at parts"))
+    notes = study.notes() if model.num_parts > 1 else {0: "without it nothing\nwould be left"}
     with picture_file(options.figure) as temporary:
-        notes = study.notes() if model.num_parts > 1 else {0: "without it nothing\nwould be left"}
         gallery_figure(gallery, model.num_parts, notes).savefig(temporary)

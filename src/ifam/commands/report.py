@@ -8,6 +8,7 @@ from typing import Any
 from ifam.commands.arguments import add_command, add_data, add_resources
 from ifam.commands.inputs import load_with_parts, read_data, resources
 from ifam.console import show_progress
+from ifam.data.splits import SPLITS
 from ifam.errors import UsageError
 
 
@@ -23,7 +24,7 @@ def add(subparsers: Any) -> None:
     command.add_argument("run_folder", metavar="RUN")
     add_data(command)
     command.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
-    command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default test")
+    command.add_argument("--split", choices=SPLITS, default="test", help="default test")
     command.add_argument("--keypoint-error", action="store_true", help="fitted on the training split: one more pass")
     command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
     add_resources(command)

@@ -44,14 +44,11 @@ def training_config(options: Namespace) -> "TrainingConfig":
         return configuration.override(_base_config(options, changes | named), changes | named)
     except UsageError as error:
         name, colon, rest = str(error).partition(":")
-        if name in named:
-            raise
-        if name in given:
+        if name in given and name not in named:
             raise UsageError(given[name] + colon + rest) from error
-        if options.resume and options.recipe is None and options.config is None and changes:
-            raise UsageError(
-                f"{options.out}: expected the settings of the run to resume, got others: {error}"
-            ) from error
+        if _goes_on(options) and changes and name not in named:
+            message = f"{options.out}: expected the settings of the run to resume, got others: {error}"
+            raise UsageError(message) from error
         raise
 
 
@@ -64,12 +61,17 @@ def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig
         raise UsageError("recipe: expected either --recipe or --config, got both")
     if options.config is not None:
         return configuration.read(options.config)
-    if options.resume and options.recipe is None:
+    if _goes_on(options):
         return configuration.read(_resumed_config(options.out))
     epochs = changes.get("optimizer.epochs")
     # another type is refused when the changes are made
     name = options.recipe or (DEFAULT_WITHOUT_DATA if options.data is None else DEFAULT)
     return recipe(name, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
+
+
+def _goes_on(options: Namespace) -> bool:
+    """Whether the settings are those of the run that is resumed."""
+    return bool(options.resume and options.recipe is None and options.config is None)
 
 
 def settings(arguments: list[str]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ifam.commands.arguments import add_command, add_resources, add_run_and_images
-from ifam.commands.inputs import images_or_scenes, load_with_parts, read_data, resources
+from ifam.commands.inputs import images_or_scenes, load_with_parts, resources, table_of_run
 from ifam.console import print_certificate, show_progress
+from ifam.data.splits import SPLITS
 from ifam.errors import UsageError, VerificationError
 
 
@@ -23,7 +24,7 @@ def add(subparsers: Any) -> None:
     add_run_and_images(command)
     command.add_argument(
         "--split",
-        choices=("train", "val", "test"),
+        choices=SPLITS,
         help="IMAGES is a data set, as of ifam evaluate: this split of it (default: all images)",
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="with the hashes of model and images")
@@ -54,5 +55,5 @@ def run(options: Namespace) -> None:
 def _of_split(options: Namespace) -> list[Path]:
     if len(options.images) != 1:
         raise UsageError(f"split: expected one folder or table of data for IMAGES, got {len(options.images)}")
-    data = Namespace(data=Path(options.images[0]), run_folder=options.run_folder)
-    return [sample.path for sample in read_data(data).select(options.split).samples]
+    table = table_of_run(options.run_folder, Path(options.images[0]))
+    return [sample.path for sample in table.select(options.split).samples]

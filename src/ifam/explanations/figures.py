@@ -47,7 +47,7 @@ def overlay_parts(image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: flo
     grey = (photograph @ LUMINANCE)[..., None]
     canvas = UNSELECTED_BRIGHTNESS * (grey + UNSELECTED_SATURATION * (photograph - grey))
     line = max(1, round(min(cells.shape) / 250))  # wider in large pictures, to survive being shown small
-    side = min(pixels / cells for pixels, cells in zip(cells.shape, grid.shape, strict=True))
+    side = min(pixels / number for pixels, number in zip(cells.shape, grid.shape, strict=True))  # of a cell
     rims = _near_another(cells, line + round(RIM * side))
     for part in np.unique(grid[grid < num_parts]):
         color, hatch = part_style(int(part))

@@ -84,9 +84,11 @@ class Classifier(nn.Module):
     @property
     def backbone_title(self) -> str:
         """A few words for the backbone: timm's name, or its size where it has none."""
+        if self.backbone_name:
+            return self.backbone_name
         backbone = self.backbone
-        if self.backbone_name is not None or isinstance(backbone, PooledBackbone):
-            return self.backbone_name or "a network of its own"
+        if isinstance(backbone, PooledBackbone):
+            return "a network of its own"
         height, width = backbone.patch_size
         vit: Any = backbone.vit
         return f"vision transformer, {len(vit.blocks)} blocks of width {vit.embed_dim}, patches of {width} × {height}"

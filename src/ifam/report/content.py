@@ -26,7 +26,7 @@ class ModelFacts:
     is_faithful: bool
     has_second_stage: bool
     backbone: str
-    """timm's name of it"""
+    """timm's name of it, or its size"""
     image_size: tuple[int, int]
     """(height, width) in pixels"""
     grid: tuple[int, int]
