@@ -221,16 +221,21 @@ def test_long_work_ends_with_the_page(
     assert ended.is_set()
 
 
-def test_ctrl_c_stops_quietly(tmp_path: Path, port: int, make_vit: Any) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stops_quietly_and_leaves_nothing(stop: signal.Signals, tmp_path: Path, port: int, make_vit: Any) -> None:
     save(IFAM(make_vit(), num_parts=2, num_classes=2), tmp_path / "run")
     command = [sys.executable, "-m", "ifam.cli", "app", str(tmp_path / "run"), "--port", str(port), "--device", "cpu"]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    uploads = tmp_path / "tmp"
+    uploads.mkdir()
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where these tests run in the background
-    with subprocess.Popen(command, **pipes, preexec_fn=listen) as process:
+    with subprocess.Popen(command, **pipes, preexec_fn=listen, env=os.environ | {"TMPDIR": str(uploads)}) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == f"http://127.0.0.1:{port} (stop with Ctrl-C)\n"
+        assert list(uploads.glob("ifam-app-*"))
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert process.wait(30) == 0
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
+    assert not list(uploads.glob("ifam-app-*"))

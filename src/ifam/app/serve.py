@@ -1,11 +1,12 @@
 """The server of the page: one machine by default, small files, no telemetry, nothing left behind."""
 
 import os
+import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,20 @@ def serving(
                 pass
 
 
-def wait() -> None:
-    """Until Ctrl-C."""
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the block; either way what it opened is closed, and no photograph stays on the disk."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def wait() -> None:
+    """For good."""
+    threading.Event().wait()
 
 
 def _closed(host: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam app``."""
-    from ifam.app.serve import LOOPBACK, require_free_port, require_gradio, serving, wait
+    from ifam.app.serve import LOOPBACK, require_free_port, require_gradio, serving, until_stopped, wait
     from ifam.device import pick_device
 
     require_gradio()
@@ -43,6 +43,6 @@ def run(options: Namespace) -> None:
             file=sys.stderr,
         )
     folder = Path(options.run_folder)
-    with serving(model, folder, table, host=options.host, port=options.port, device=device) as address:
+    with until_stopped(), serving(model, folder, table, host=options.host, port=options.port, device=device) as address:
         print(f"{address} (stop with Ctrl-C)", flush=True)
         wait()
