@@ -5,9 +5,9 @@ import pytest
 import torch
 from generated import tiny_config, write_image
 
-from ifam.config import MaskGradient, OptimizerConfig
+from ifam.config import MaskGradient, OptimizerConfig, SelectBy
 from ifam.data.read import read_table
-from ifam.data.table import ImageTable
+from ifam.data.table import ImageTable, Sample
 from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
@@ -17,6 +17,7 @@ from ifam.training.prepare import (
     checkpoint_activations,
     compile_blocks,
     doubts,
+    few_to_choose_by,
     fit_preprocessing,
     initialise_prototypes,
 )
@@ -151,3 +152,31 @@ def test_more_parts_than_tokens_are_doubted(num_parts: int, doubted: bool, scene
     fit_preprocessing(model, scenes, config)
     assert doubts(model).startswith("warning: 99 parts for ") == doubted
     assert bool(doubts(model)) == doubted
+
+
+@pytest.mark.parametrize(
+    ("groups", "select_by", "expected"),
+    [
+        ([None] * 20, "auto", ""),
+        ([None] * 19, "auto", "19 validation images: each is worth 5 points"),
+        ([None], "accuracy", "1 validation image: each is worth 100 points"),
+        ([0] * 20 + [1] * 4, "auto", "4 validation images of rare: each is worth 25 points"),
+        ([0] * 20 + [1] * 4, "worst_group_auc", "4 validation images of rare: each is worth 25 points"),
+        ([0] * 20 + [1] * 4, "accuracy", ""),
+        ([0] * 20, "auto", ""),  # of a group that is not there nothing is known
+        ([0] * 3, "last", ""),
+        ([], "auto", ""),  # refused elsewhere
+    ],
+)
+def test_a_choice_of_the_epoch_by_few_images_is_warned_of(
+    groups: list[int | None], select_by: SelectBy, expected: str
+) -> None:
+    samples = tuple(
+        Sample(path=Path("a.png"), name=f"{index}.png", label=0, split="val", group=group)
+        for index, group in enumerate(groups)
+    )
+    names = () if None in groups else ("common", "rare")
+    table = ImageTable(root=Path(), layout="", class_names=("a", "b"), group_names=names, samples=samples)
+    assert few_to_choose_by(table, select_by) == (
+        f"warning: the best epoch was chosen on {expected}" if expected else ""
+    )

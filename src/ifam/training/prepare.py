@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import Block
 
-from ifam.config import TrainingConfig
+from ifam.config import SelectBy, TrainingConfig
 from ifam.data.images import image_size
 from ifam.data.module import ImageDataModule
 from ifam.data.rows import check_classes
@@ -19,6 +19,8 @@ from ifam.model.two_stage import IFAM
 
 XRAY_MEAN, XRAY_STD = 0.48865, 0.24621
 INITIAL_IMAGES = 96
+FEW_VALIDATION_IMAGES = 20
+"""fewer, and a single image moves the score that chooses the best epoch by more than 5 points"""
 
 
 def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
@@ -81,6 +83,18 @@ def doubts(model: Classifier) -> str:
     if model.num_parts <= rows * columns:
         return ""
     return f"warning: {model.num_parts} parts for {rows} × {columns} tokens of an image: some will stay empty"
+
+
+def few_to_choose_by(table: ImageTable, select_by: SelectBy) -> str:
+    """How little the choice of the best epoch rests on; empty where it is enough, or where nothing is chosen."""
+    validation = table.select("val")
+    groups = {} if select_by in ("accuracy", "auc", "last") else validation.group_counts()
+    counts = {f" of {name}": count for name, count in groups.items() if count} or {"": len(validation)}
+    of_what, fewest = min(counts.items(), key=lambda item: item[1])
+    if select_by == "last" or not 0 < fewest < FEW_VALIDATION_IMAGES:
+        return ""
+    images = f"{fewest} validation image{'' if fewest == 1 else 's'}{of_what}"
+    return f"warning: the best epoch was chosen on {images}: each is worth {100 / fewest:.0f} points"
 
 
 def checkpoint_activations(model: Classifier) -> None:

@@ -46,6 +46,7 @@ from ifam.training.prepare import (
     checkpoint_activations,
     compile_blocks,
     doubts,
+    few_to_choose_by,
     fit_preprocessing,
     initialise_prototypes,
     prepare_splits,
@@ -123,6 +124,8 @@ def train(
                     trainer.fit(module, data, ckpt_path=last, weights_only=None)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
+            if few := few_to_choose_by(own, method.config.select_by):
+                say(few)
             model = _calibrate_best(folder, own, method.config, device, processes)
             seconds = metrics.earlier + time.monotonic() - started
             (result,) = processes.first_alone(lambda: _finish(folder, model, own, method.config, best, seconds))
