@@ -6,6 +6,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from ifam.benchmarks.speed.cases import (
     precisions,
     training,
     training_memory,
+    training_step,
 )
 from ifam.benchmarks.speed.report import draw
 from ifam.benchmarks.speed.run import run_speed
@@ -34,6 +36,8 @@ from ifam.benchmarks.speed.timing import in_turn, matrix_product_rate, operation
 from ifam.cli import main
 from ifam.errors import DataError, UsageError
 from ifam.model.linear import Linear
+from ifam.model.two_stage import IFAM
+from ifam.output import Selection
 
 NAME = "vit_tiny_patch16_224"
 SETTING = Setting(backbone=NAME, image_size=64, kept=(1.0, 0.25, 0.25), num_parts=3)
@@ -192,6 +196,19 @@ class TestCases:
     def test_leave_one_out_keeps_what_was_asked(self) -> None:
         found = leave_one_out(SETTING, BENCH)
         assert found.numbers["kept before a part is left out"] == pytest.approx(0.5)
+
+    def test_a_step_of_training_keeps_what_was_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shares = []
+        select = IFAM.select
+
+        def noting(*arguments: Any, **options: Any) -> Selection:
+            selection = select(*arguments, **options)
+            shares.append(selection.mask.float().mean().item())
+            return selection
+
+        monkeypatch.setattr(IFAM, "select", noting)
+        training_step(SETTING, "cpu", "exact")()
+        assert shares == [0.5]
 
     def test_training_and_precision(self, checkout: Path) -> None:
         found = training(SETTING, replace(BENCH, checkout=Checkout(checkout)))

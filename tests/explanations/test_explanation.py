@@ -109,6 +109,17 @@ def test_removal_adds_up_and_reuses_stage_1(
     assert not np.isin(step.parts, (0, 2)).any()
 
 
+def test_a_mask_by_hand_is_not_the_models_to_reduce(model: IFAM, pixels: NDArray[np.uint8], refuses_line: Any) -> None:
+    whole = ifam.explain(model, pixels)
+    painted = whole.with_mask(~whole.mask)
+    assert (painted.by_hand, whole.by_hand) == (True, False)
+    assert np.array_equal(painted.mask, ~whole.mask)
+    for ask in (painted.without, painted.shapley, painted.plot_shapley):
+        with refuses_line("the model's own mask, got one made by hand"):
+            ask()
+    assert np.array_equal(whole.with_mask(whole.mask).probabilities, whole.probabilities)
+
+
 def test_no_evidence(model: IFAM, pixels: NDArray[np.uint8], tmp_path: Path) -> None:
     nothing = ifam.explain(model, pixels).without(parts=range(3))
     assert (nothing.kept, nothing.has_evidence) == (0, False)

@@ -217,6 +217,18 @@ def test_removals_and_the_mask_that_replaces_them(make_model: Any) -> None:
     assert replaced.parts.flatten().tolist() == [3, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("second_stage", [True, False])
+@torch.inference_mode()
+def test_a_given_mask_replaces_removals(second_stage: bool, make_model: Any) -> None:
+    model, images, mask = make_model(second_stage=second_stage), draw_images(), torch.rand(4, 4, 4) < 0.5
+    model.token_thresholds = {0.9: [1.0] * K}
+    given = model(images, mask=mask)
+    assert torch.equal(given.mask, mask)
+    for removal in ({"remove_parts": [0]}, {"token_quantile": 0.9}):
+        assert torch.equal(model(images, mask=mask, **removal).logits, given.logits)
+        assert not torch.equal(model(images, **removal).logits, given.logits)
+
+
 @pytest.mark.parametrize("mask_gradient", ["exact", "cut"])
 @torch.inference_mode()
 def test_stage2_answers_to_the_mask_that_comes_out(mask_gradient: str, make_model: Any) -> None:
@@ -344,6 +356,14 @@ def test_stage2_loss_reaches_stage1_only_through_an_exact_mask(make_model: Any) 
     assert stage2_gradients(make_model(mask_gradient="cut").train(), images) == (None, None)
 
 
+def test_soft_masks_have_a_gradient_unless_it_is_cut(make_model: Any) -> None:
+    images = draw_images()
+    for gradient in stage2_gradients(make_model(soft_masks=True, mask_gradient="exact").train(), images):
+        assert gradient is not None
+        assert gradient.abs().max() > 0
+    assert stage2_gradients(make_model(soft_masks=True, mask_gradient="cut").train(), images) == (None, None)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_exact_and_cut_masks_give_stage2_the_same_gradient(share: float, make_model: Any) -> None:
     model, images = make_model().train(), draw_images()
@@ -369,7 +389,25 @@ def test_soft_masks_are_the_largest_foreground_probability(make_model: Any) -> N
     torch.testing.assert_close(selection.weights, model(images).part_maps[:, :K].amax(1))
     removed = model.select(model.discover(images), remove_parts=[0])
     assert (removed.weights[selection.parts == 0] == 0).all()
-    assert torch.equal(removed.weights[selection.parts != 0], selection.weights[selection.parts != 0])
+    left = model(images).part_maps[:, 1:K].amax(1)
+    torch.testing.assert_close(removed.weights[selection.parts != 0], left[selection.parts != 0])
+
+
+@pytest.mark.usefixtures("without_gumbel")
+def test_soft_masks_have_nothing_of_a_dropped_part(make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    survives = torch.tensor([[True, False, True]])
+    monkeypatch.setattr(part_maths, "drop_parts", lambda *arguments: survives)
+    model, logits = make_model(soft_masks=True).train(), torch.randn(1, K + 1, 4, 4)
+    selection, maps = model.select(discovery_of(logits)), logits.softmax(1)
+    dropped = logits.argmax(1) == 1
+    assert 0 < dropped.sum() < 16
+    torch.testing.assert_close(selection.weights, maps[:, [0, 2]].amax(1).masked_fill(dropped, 0))
+
+
+@torch.inference_mode()
+def test_soft_masks_without_any_part_see_nothing(make_model: Any) -> None:
+    model, images = make_model(soft_masks=True), draw_images()
+    assert (model.select(model.discover(images), remove_parts=range(K)).weights == 0).all()
 
 
 @torch.inference_mode()

@@ -54,13 +54,21 @@ class Explanation:
     _view: Tensor = field(repr=False)
     _discovery: EncodedDiscovery = field(repr=False)
 
+    by_hand: bool = False
+    """whether ``mask`` was given, in place of the model's own"""
+
     @property
     def has_evidence(self) -> bool:
         """Whether any token supports the prediction."""
         return self.kept > 0
 
     def without(self, parts: Sequence[int] = (), token_quantile: float | None = None) -> "Explanation":
-        """The same image with more parts or unsure tokens removed; stage 1 is not run again."""
+        """The same image with more parts or unsure tokens removed; stage 1 is not run again.
+
+        Raises:
+            UsageError: no such part or quantile, or the mask was made by hand: there is nothing of the model's to remove.
+        """
+        self._require_own_mask("without")
         if not isinstance(parts, Iterable):
             raise UsageError(f"parts: expected a list of foreground parts, got {parts!r}")
         removed = tuple(dict.fromkeys((*self.removed_parts, *(int(part) for part in parts))))
@@ -73,7 +81,12 @@ class Explanation:
         return _conclude(self._model, self._view, self._discovery, (), None, chosen)
 
     def shapley(self) -> ShapleyValues:
-        """What each part contributes to the logits; see `ifam.explanations.shapley`."""
+        """What each part contributes to the logits; see `ifam.explanations.shapley`.
+
+        Raises:
+            UsageError: the prediction does not rest on the parts alone: soft masks, no stage 2, or a mask made by hand.
+        """
+        self._require_own_mask("shapley")
         return shapley_values(self._model, self._view, torch.from_numpy(self.parts)[None].to(self._view.device))
 
     def plot(self) -> "Figure":
@@ -98,6 +111,13 @@ class Explanation:
         title = f"for {self.label}\n{sums if self.has_evidence else 'no evidence: there is no part'}"
         bars = ShapleyBars(title=title, values=favour.values, error=1.96 * favour.standard_error)
         return shapley_figure([bars], lambda axes: show_parts(axes, self.image, self.parts, self._model.num_parts))
+
+    def _require_own_mask(self, what: str) -> None:
+        if self.by_hand:
+            raise UsageError(
+                f"{what}: expected an explanation with the model's own mask, got one made by hand; ask the one that "
+                "with_mask was called on"
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG or JPEG."""
@@ -179,6 +199,7 @@ def _conclude(
         image=to_photograph(view[0], model.preprocessing),
         removed_parts=removed,
         token_quantile=quantile,
+        by_hand=mask is not None,
         _model=model,
         _view=view,
         _discovery=discovery,

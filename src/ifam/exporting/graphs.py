@@ -103,7 +103,7 @@ class PartsGraph(ExportGraph):
         if model.stage2 is None:
             return model.late_logits(discovery, mask, parts_on)
         if model.soft_masks:
-            weights = discovery.part_maps[:, :-1].amax(1).masked_fill(removed, 0)
+            weights = (discovery.part_maps[:, :-1] * parts_on[:, :, None, None]).amax(1).masked_fill(removed, 0)
             return model.stage2.forward_masked(images, weights, soft=True)
         return model.stage2.forward_masked(only_selected(images, mask, model.stage1.patch_size), mask)
 

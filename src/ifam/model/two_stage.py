@@ -144,7 +144,8 @@ class IFAM(Classifier):
             logits = self.second_stage(images, selection)
         elif len(remove_parts) or token_quantile is not None or mask is not None:
             voting = torch.ones(self.num_parts, dtype=torch.bool, device=images.device)
-            voting[list(remove_parts)] = False
+            if mask is None:  # a given one replaces the result, removed parts included
+                voting[list(remove_parts)] = False
             logits = self.late_logits(discovery, selection.mask, voting)
         else:
             logits = discovery.stage1_logits
@@ -212,22 +213,28 @@ class IFAM(Classifier):
         parts = masking.drop_from_mask(winners, survives)
         if token_quantile is not None:
             parts = masking.remove_unsure_tokens(parts, discovery.part_logits, self._thresholds(token_quantile))
-        parts = masking.remove_parts(parts, self._foreground(remove_parts), background)
+        removed = self._foreground(remove_parts)
+        parts = masking.remove_parts(parts, removed, background)
+        survives[:, removed] = False
         if mask is not None:
             check_mask(mask, tuple(parts.shape))
             return Selection(parts=parts.masked_fill(~mask, background), mask=mask, weights=mask.to(logits.dtype))
         mask = parts < background
-        probabilities = part_maths.part_maps(logits, self.temperature)[:, :-1]
+        probabilities = part_maths.part_maps(logits, self.temperature)[:, :-1] * survives[:, :, None, None]
         if self.soft_masks:
             weights = probabilities.amax(1).masked_fill(parts != winners, 0)
         else:
-            weights = masking.straight_through(mask, (probabilities * survives[:, :, None, None]).sum(1))
+            weights = masking.straight_through(mask, probabilities.sum(1))
         return Selection(parts=parts, mask=mask, weights=weights, soft=self.soft_masks)
 
     def second_stage(self, images: Tensor, selection: Selection) -> Tensor:
-        """Logits (B, C) of stage 2, with the mask's gradient in training unless it is cut."""
+        """Logits (B, C) of stage 2, with the mask's gradient in training unless it is cut.
+
+        Of soft masks both other gradients are autograd's.
+        """
         if selection.soft:
-            return self._masked_classifier.forward_masked(images, selection.weights, soft=True)
+            weights = selection.weights.detach() if self.mask_gradient == "cut" else selection.weights
+            return self._masked_classifier.forward_masked(images, weights, soft=True)
         if self.training and self.mask_gradient != "cut":
             bounded = self.mask_gradient == "bounded"
             return self._masked_classifier.forward_with_mask_gradient(images, selection.weights, bounded=bounded)

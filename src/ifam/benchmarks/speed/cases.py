@@ -239,6 +239,7 @@ def training_memory(setting: Setting, bench: Bench) -> Measurement:
 def training_step(setting: Setting, device: str, gradient: MaskGradient, *, compiled: bool = False) -> Work:
     """One step of training of `ifam.training`, on noise."""
     model = make_model(setting, device, mask_gradient=gradient).train()
+    model.mask_noise = False  # or it would not keep the share that is asked for
     if compiled:
         compile_blocks(model)
     _keep(model, setting.kept)
