@@ -1,4 +1,4 @@
-"""Does the exact gradient of the stage-2 loss through the mask help? On and cut, K = 1 and 4, two orders of the stages.
+"""Does the exact gradient of the stage-2 loss through the mask help? On and cut, K = 1 and 4.
 
 A fixed small protocol: 112 px (8×8 tokens), 4 epochs, the recipe "staged" otherwise. "joint" trains both stages
 together from the first epoch; "stage 1 first" trains stage 1 alone for two epochs and both together for two more.

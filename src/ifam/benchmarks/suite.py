@@ -122,7 +122,7 @@ _ABLATION = (
     *(
         _ablation(
             f"joint-{gradient}",
-            f"both stages together, gradient {gradient}",
+            f"stage 1 goes on beside stage 2, gradient {gradient}",
             optimizer__freeze_stage1=False,
             model__mask_gradient=gradient,
         )
