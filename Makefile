@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env demo docs test lint clean
+.PHONY: env demo docs test lint audit clean
 
 env: $(READY)
 
@@ -28,6 +28,12 @@ lint: env
 
 test: lint
 	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+# Strict: a package that the database does not know is an error, where pip-audit would say that nothing was found.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 clean:
 	rm -rf .venv build dist .coverage .mypy_cache .pytest_cache .ruff_cache

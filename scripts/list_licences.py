@@ -11,7 +11,7 @@ HEAD = """# Licences
 What `make env` installs, at the versions of `constraints.txt`, by `scripts/list_licences.py`; a test reads the licences
 of what is installed and fails at one that is not permissive. `pip install ifam` installs a part of these: torch, timm,
 Lightning and what they need. NVIDIA's libraries come with the CUDA build of torch alone; MPL-2.0 asks for nothing of
-those who use a package as it is.
+those who use a package as it is. `make env` leaves out one extra, `wandb`, and what it alone needs.
 
 | package | version | licence |
 | --- | --- | --- |
@@ -51,13 +51,16 @@ def licence(package: str) -> str:
 
 
 def main() -> None:
-    """Write the page; what is not installed here is named and left out."""
+    """Write the page; what is not installed here is named and keeps its row."""
+    listed = PAGE.read_text(encoding="utf-8").splitlines()
     rows = []
     for package, version in pinned().items():
+        start = f"| {package} | {version} | "
         try:
-            rows.append(f"| {package} | {version} | {licence(package)} |")
+            rows.append(f"{start}{licence(package)} |")
         except PackageNotFoundError:
             print(f"{package}: not installed here")
+            rows += [line for line in listed if line.startswith(start)]
     PAGE.write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
 
 

@@ -6,11 +6,16 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import distributions, requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from scripts.list_licences import PAGE, licence, pinned
 
@@ -62,19 +67,56 @@ def test_the_source_distribution_makes_the_same_wheel(wheel_and_source: tuple[Pa
         }
 
 
-def test_the_wheel_installs_and_runs_outside_the_checkout(wheel_and_source: tuple[Path, Path], tmp_path: Path) -> None:
-    """In an environment of its own, which borrows the dependencies."""
+@pytest.mark.parametrize("archive", [0, 1], ids=["wheel", "source distribution"])
+def test_it_installs_and_runs_outside_the_checkout(
+    archive: int, wheel_and_source: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """In an environment of its own, which borrows the dependencies, and setuptools to build with."""
     environment = tmp_path / "environment"
     venv.create(environment)
     python = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path))
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
-    run(*pip, "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", wheel_and_source[0], cwd=tmp_path)
+    alone = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
+    run(*pip, "install", "--quiet", *alone, wheel_and_source[archive], cwd=tmp_path)
     where, version = run(python, "-c", "import ifam; print(ifam.__file__, ifam.__version__)", cwd=tmp_path).split()
     assert Path(where).is_relative_to(packages)
     assert f"ifam {version}" in run(python.with_name("ifam"), "--version", cwd=tmp_path)
     assert "usage: ifam" in run(python.with_name("ifam"), "--help", cwd=tmp_path)
+
+
+def requirements(package: str, extra: str) -> list[Requirement]:
+    """What a package, or an extra of it, asks for on this system: this one by pyproject.toml, others as installed."""
+    if package == "ifam":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    else:
+        lines = requires(package) or []
+    asked = map(Requirement, lines)
+    return [each for each in asked if each.marker is None or each.marker.evaluate({"extra": extra})]
+
+
+def everything_needed(wanted: str) -> Iterator[Requirement]:
+    """A requirement's own, theirs, and so on."""
+    waiting, seen = [Requirement(wanted)], set()
+    while waiting:
+        requirement = waiting.pop()
+        for package in {(canonicalize_name(requirement.name), extra) for extra in ("", *requirement.extras)} - seen:
+            seen.add(package)
+            waiting += requirements(*package)
+        yield requirement
+
+
+def test_what_is_installed_for_development_is_what_is_pinned() -> None:
+    """Each is there, in a version that all who need it accept and that is pinned; and nothing else is pinned."""
+    pins = {canonicalize_name(name): pin for name, pin in pinned().items()}
+    needed = [each for each in everything_needed("ifam[dev]") if each.name != "ifam"]
+    installed = {canonicalize_name(each.name): version(each.name) for each in needed}
+    refused = [each for each in needed if not each.specifier.contains(version(each.name), prereleases=True)]
+    assert refused == []
+    here = {canonicalize_name(str(each.name)) for each in distributions()}  # the rest is for other systems
+    assert installed.items() ^ {(name, pin) for name, pin in pins.items() if name in here} == set()
 
 
 @pytest.mark.parametrize("package", pinned())
