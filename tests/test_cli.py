@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 import ifam
 from ifam.cli import main, parser
-from ifam.commands.settings import training_config
+from ifam.commands.settings import training_config, warning_of_idle
 from ifam.config import read
 from ifam.console import print_evaluation
 from ifam.evaluate import Evaluation
@@ -40,7 +40,7 @@ FLAGS = {
     "evaluate": "--batch-size --class-map --device --json --masks --precision --remove-parts --skip-unreadable --split "
     "--temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
-    "intervene": "--batch-size --device --figure --json --precision --select-by --workers",
+    "intervene": "--batch-size --device --figure --json --precision --select-by --skip-unreadable --workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --shard-size "
     "--token-quantile --workers",
     "app": "--device --host --port",
@@ -178,6 +178,11 @@ BAD: list[tuple[str, list[str], int, list[str]]] = [
     ("many workers", [*EVALUATE, "--workers", "100000"], 2, ["at most 1000 workers", "100000"]),
     ("a name too long for a file", ["doctor", "x" * 5000], 1, ["xxx…xxx", "expected", "too long"]),
     ("control letters", ["doctor", "\x1b[2J"], 1, ["\\x1b[2J"]),
+    ("thresholds on a hub", ["calibrate", "hf:owner/birds", "scenes"], 2, ["hf download owner/birds --local-dir"]),
+    ("a negative seed of scenes", ["demo", "--seed", "-1"], 2, ["scenes: expected a seed of at least 0, got -1"]),
+    ("a negative seed of tables", ["benchmark", "scenes", "--seeds", "-1"], 2, ["a seed of at least 0, got -1"]),
+    ("a negative seed of noise", ["verify", "run", "scenes", "--seed", "-1"], 2, ["seed: expected", "got -1"]),
+    ("a seed too large", ["verify", "run", "scenes", "--seed", str(2**32)], 2, ["from 0 to 4294967295"]),
     ("no snapshot", ["import", "none.pt", "--backbone", "test_vit", "--out", "new"], 1, ["none.pt"]),
 ]
 
@@ -221,6 +226,18 @@ def test_a_split_is_verified_alone(place: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("24 images")
 
 
+def test_an_import_overwrites_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("run/model.safetensors").read_bytes()
+    Path("begun").mkdir()
+    Path("begun/config.yaml").touch()
+    Path("half").mkdir()
+    Path("half/model.safetensors").touch()
+    for folder, what in (("run", "a model"), ("begun", "a run"), ("half", "a model")):
+        line = f"error: {folder}: expected a new folder, got one that holds {what}; choose another\n"
+        assert refused(["import", "none.pt", "--backbone", "test_vit", "--out", folder], 2, [line], capsys)
+    assert Path("run/model.safetensors").read_bytes() == before
+
+
 def test_settings_are_refused_with_their_place(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Path("settings.yaml")
     for text, said in (
@@ -258,6 +275,34 @@ def test_images_that_cannot_be_read_are_named(place: Path, capsys: pytest.Captur
     assert "2 unreadable" in capsys.readouterr().out
 
 
+def test_interventions_go_on_without_unreadable_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (13, 24):  # of the validation and the test split
+        Path(f"scenes/images/{number}.png").write_bytes(b"not an image")
+    arguments = [*INTERVENE, "--batch-size", "1", "--figure", "parts.png"]
+    assert refused(arguments, 1, ["scenes/images/13.png", "or pass --skip-unreadable to go on without it\n"], capsys)
+    assert main([*arguments, "--skip-unreadable"]) == 0
+    out = capsys.readouterr().out
+    assert "tried on 3 validation images" in out
+    assert "on 7 test images" in out
+    assert Path("parts.png").is_file()
+
+
+def test_no_command_is_told_of_an_option_that_it_refuses(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage()
+    benchmark = ["--data", "scenes", "--seeds", "0", "--backbone", "test_vit", "--set", "model.pretrained=false"]
+    for arguments in (
+        ["verify", "run", "scenes"],
+        ["export", "run", "--format", "torch", "--out", "model.pt2", "--data", "scenes"],
+        ["benchmark", "birds-on-scenes", "--methods", "erm", *benchmark, "--device", "cpu", "--workers", "0"],
+    ):
+        assert main([*arguments, "--skip-unreadable"]) == 2
+        assert "unrecognized arguments: --skip-unreadable" in capsys.readouterr().err
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert ".png: expected an image, got a file of unknown format; replace it or take it out" in err
+        assert "--skip-unreadable" not in err
+
+
 def test_debug_shows_where(place: Path) -> None:
     with pytest.raises(ifam.CheckpointError):
         main(["evaluate", "none", "scenes", "--debug"])
@@ -281,6 +326,33 @@ def test_train_says_its_own_lines_only(place: Path, capfd: pytest.CaptureFixture
     few = r"warning: the best epoch was chosen on 1 validation image of finch/land: each is worth 100 points\n"
     last = r"best epoch 2, validation score .*\nnext: ifam evaluate new scenes\n"
     assert re.fullmatch(epoch.format(r"1/2 \(stage 1 alone\)") + epoch.format("2/2") + few + last, out), out
+
+
+def test_train_names_what_was_given_in_vain(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--epochs", "1", "--method", "erm", "--num-parts", "4", "--set", "losses.entropy=2"]) == 0
+    assert capsys.readouterr().err == "warning: model.num_parts, losses.entropy: no effect with --method erm\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--method", "erm", "--lr", "0", "--seed", "1", "--set", "losses.stage2=2"], ""),
+        (["--num-parts", "4", "--set", "model.centre_lean=24"], ""),
+        (["--recipe", "paper", "--set", "model.centre_lean=24"],
+         "model.centre_lean: no effect with model.prototype_init=random"),
+        (["--method", "erm", "--mask-gradient", "exact"], "model.mask_gradient: no effect with --method erm"),
+        (["--method", "pdiscoformer", "--mask-gradient", "exact", "--lr", "1", "--set", "model.soft_masks=true"],
+         "model.mask_gradient, optimizer.lr_stage2, model.soft_masks: no effect with --method pdiscoformer"),
+        (["--method", "erm", "--set", "robustness.upweight=3"], "robustness.upweight: no effect with --method erm"),
+        (["--set", "method=jtt", "--set", "robustness.upweight=3"], ""),
+        (["--method", "early_mask", "--masks", "boxes", "--num-parts", "3", "--set", "model.tokencut_threshold=0.2"],
+         "model.num_parts: no effect with --method early_mask; model.tokencut_threshold: no effect with --masks boxes"),
+        (["--method", "early_mask", "--masks", "tokencut", "--set", "model.tokencut_threshold=0.2"], ""),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_is_said_with_its_reason(given: list[str], expected: str) -> None:
+    options = parser().parse_args(["train", "data", "--out", "run", *given])
+    assert warning_of_idle(training_config(options), options) == (f"warning: {expected}" if expected else "")
 
 
 def test_from_data_to_predictions(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,14 +412,17 @@ def test_data_without_splits_keeps_those_of_its_run(place: Path, capsys: pytest.
     assert main(arguments) == 0
     assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
     assert json.loads(Path("test.json").read_text())["num_samples"] == 4  # not the images that it was trained on
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "splits of new, by the names of the images: 14 train, 2 val, 4 test\n"
     write_image(Path("folders/gull/more.png"), np.zeros((48, 48, 3)))
     splits = json.loads(Path("new/splits.json").read_text())
     Path("folders", next(name for name, split in splits.items() if split == "train")).unlink()
     assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
     assert json.loads(Path("test.json").read_text())["num_samples"] == 5
-    line = "1 images are new since the training: counted as test; 1 of the training's are gone\n"
-    assert capsys.readouterr().err == line
+    line = "splits of new, by the names of the images: {}; new since the training, so among test: {}; gone: {}\n"
+    assert capsys.readouterr().err == line.format("13 train, 2 val, 5 test", 1, 1)
+    write_image(Path("elsewhere", next(name for name, split in splits.items() if split == "test")), np.zeros((9, 9, 3)))
+    assert main(["evaluate", "new", "elsewhere"]) == 0
+    assert capsys.readouterr().err == line.format("1 test", 0, 19)
     Path("others").mkdir()
     for group in ("finch", "gull"):
         write_image(Path(f"others/{group}/other.png"), np.zeros((48, 48, 3)))

@@ -8,8 +8,10 @@ from PIL import Image
 from ifam import demo
 from ifam.cli import main
 from ifam.config import TrainingConfig, override
+from ifam.data.batch import OFFER
 from ifam.data.read import read_table
 from ifam.demo import DemoResult, Row, demo_config, three_sentences
+from ifam.errors import DataError
 from ifam.evaluate import evaluate
 from ifam.interventions import Intervention
 from ifam.scenes import dataset
@@ -64,6 +66,19 @@ def test_a_stopped_demo_says_how_to_begin_again(
     monkeypatch.setattr("ifam.training.run.train", stop)
     assert main(["demo", "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; to begin again, delete {tmp_path / 'out'}"
+
+
+def test_a_damaged_scene_is_not_offered_to_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise DataError(f"1.png: expected an image, got none; take it out{OFFER}")
+
+    monkeypatch.setenv("IFAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo, "ScenesConfig", lambda seed: ScenesConfig(seed=seed, **SMALL))
+    monkeypatch.setattr("ifam.training.run.train", fail)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 1.png: expected an image, got none; take it out"
 
 
 def test_the_numbers_are_those_of_evaluate(report: Path) -> None:

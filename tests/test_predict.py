@@ -57,10 +57,11 @@ def test_statuses(model: IFAM, paths: list[Path]) -> None:
         assert row.kept is not None
         abstained = row.kept < shares[-1]
         assert (row.status == "abstained", row.label is None, row.probability is None) == (abstained,) * 3
-    for row in predict(model, paths, remove_parts=[0, 1, 2]):
-        assert (row.status, row.kept) == ("no evidence", 0)
-        assert row.label in ("cat", "dog")
-        assert {part for line in row.parts or [] for part in line} == {3}
+    for min_kept in (0, 0.1):
+        for row in predict(model, paths, remove_parts=[0, 1, 2], min_kept=min_kept):
+            assert (row.status, row.kept) == ("no evidence", 0)
+            assert row.label in ((None,) if min_kept else ("cat", "dog"))
+            assert {part for line in row.parts or [] for part in line} == {3}
 
 
 def test_an_unreadable_file_stands_in_its_place(model: IFAM, paths: list[Path]) -> None:
@@ -162,6 +163,12 @@ def test_overlay_names() -> None:
     assert overlay_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")]) == ["1.jpg.png", "1.png.png", "2.png"]
     deep = [Path("data/x/b/c/1.jpg"), Path("data/y/b/c/1.jpg"), Path("data/y/2.jpg").absolute()]
     assert overlay_names(deep) == ["x_b_c_1.jpg.png", "y_b_c_1.jpg.png", "2.png"]
+    alike = [Path("p/a_b/c.jpg"), Path("p/a/b/c.jpg"), Path("p/a/b_c.jpg"), Path("p/a_b_c.jpg")]
+    assert overlay_names(alike) == ["a_b_c.jpg.png", "a_b_c.jpg_2.png", "b_c.png", "a_b_c.png"]
+    taken = [*alike[:2], Path("p/a_b_c.jpg_2.png"), Path("p/A_B_C.jpg.png")]
+    assert overlay_names(taken) == ["a_b_c.jpg.png", "a_b_c.jpg_2.png", "a_b_c.jpg_2_2.png", "A_B_C.jpg_3.png"]
+    assert overlay_names([Path("a/X.jpg"), Path("b/x.jpg")]) == ["a_X.jpg.png", "b_x.jpg.png"]
+    assert overlay_names([Path("a/X.jpg"), Path("A/x.jpg")]) == ["a_X.jpg.png", "A_x.jpg_2.png"]
     many = [Path(f"{folder}/{number}.jpg") for folder in "ab" for number in range(20_000)]
     assert len(set(overlay_names(many))) == 40_000
 

@@ -203,12 +203,17 @@ def test_another_format(saved: Path, refuses_line: Any) -> None:
         load(saved)
 
 
-def test_a_model_that_is_not_on_the_hub(monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError("not reachable\nmore lines"), "not reachable"), (OSError(), "OSError")]
+)
+def test_a_model_that_is_not_on_the_hub(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
     def offline(*arguments: object, **options: object) -> None:
-        raise OSError("not reachable\nmore lines")
+        raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with refuses_line("hf:someone/birds", "not reachable", error=CheckpointError):
+    with refuses_line("hf:someone/birds", f"could not get it: {said}", error=CheckpointError):
         load("hf:someone/birds")
 
 

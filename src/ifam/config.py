@@ -8,7 +8,7 @@ from pathlib import Path
 from reprlib import repr as repr_short
 from typing import Any, Literal, get_args
 
-from ifam.errors import UsageError
+from ifam.errors import UsageError, first_line
 
 MethodName = Literal["ifam", "pdiscoformer", "erm", "early_mask", "late_mask", "group_dro", "jtt", "masktune", "dfr"]
 MaskGradient = Literal["exact", "bounded", "cut"]
@@ -271,9 +271,7 @@ def parse_yaml(text: str, expected: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # dates and numbers that are none are ValueErrors
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise UsageError(
-            f"{expected}, got{place}: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
-        ) from error
+        raise UsageError(f"{expected}, got{place}: {getattr(error, 'problem', None) or first_line(error)}") from error
 
 
 def _names(values: Mapping[str, Any]) -> list[str]:

@@ -39,14 +39,14 @@ def print_evaluation(result: "Evaluation") -> None:
         if name in numbers:
             table.add_row(label, _cell(result, name, numbers[name]))
     for name, group in result.groups.items():
-        table.add_row(escape(f"group {name}"), _accuracy(group))
+        table.add_row(escape(printable(f"group {name}")), _accuracy(group))
     print(_heading(result))  # not as the title, which would wrap at the width of the table
     Console().print(table)
     if result.worst_group_auc_between is not None:
         pair = result.worst_group_auc_between
         print(
-            f"worst-group AUC: {_images(pair.num_positives)} of class 1 in {pair.positives} against "
-            f"{pair.num_negatives} of class 0 in {pair.negatives}"
+            f"worst-group AUC: {_images(pair.num_positives)} of class 1 in {printable(pair.positives)} against "
+            f"{pair.num_negatives} of class 0 in {printable(pair.negatives)}"
         )
     if result.temperature_split is not None and result.temperature is None:
         where = result.temperature_split
@@ -105,7 +105,7 @@ def _accuracy(group: "GroupResult") -> str:
 def _warn_of_few(num_samples: int, groups: "Mapping[str, GroupResult]") -> None:
     """One line where intervals rest on few images."""
     counts = {name: group.count for name, group in groups.items() if group.count}
-    few = [f"{name} ({count})" for name, count in counts.items() if count < FEW]
+    few = [f"{printable(name)} ({count})" for name, count in counts.items() if count < FEW]
     where = f"{num_samples} in all" if num_samples < FEW else f"in {', '.join(few)}"
     if num_samples < FEW or few:
         print(f"warning: an interval over fewer than {FEW} images says little: {where}")
@@ -176,7 +176,7 @@ def print_comparison(title: str, columns: "Sequence[str]", rows: "Sequence[Seque
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     Console().print(table)
 
 
@@ -299,7 +299,7 @@ def report_progress(what: str, seconds: float = 60.0) -> Any:
     def show(done: int, total: int) -> None:
         nonlocal shown
         now = monotonic()
-        if now - shown >= seconds:
+        if done and now - shown >= seconds:
             shown, rate = now, done / (now - start)
             left = timedelta(seconds=round((total - done) / rate))
             print(f"{what}: {done} of {total}, {rate:.1f} images/s, {left} left", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ifam.config import MethodName, TrainingConfig
 from ifam.console import print_comparison, show_progress
+from ifam.data.batch import reading_all
 from ifam.errors import UsageError
 from ifam.files import write_text
 from ifam.interventions import Intervention, choose, try_interventions
@@ -77,6 +78,7 @@ def demo_config(method: MethodName, seed: int) -> TrainingConfig:
     return replace(scenes(method), seed=seed)
 
 
+@reading_all()
 def run_demo(folder: Path, *, seed: int = 0) -> DemoResult:
     """Draw the data, train three classifiers on it, compare them, and leave a report in ``folder``.
 

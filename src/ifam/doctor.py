@@ -9,7 +9,7 @@ from importlib.metadata import version
 from statistics import median
 
 from ifam.data.images import open_image, open_mask
-from ifam.data.table import ImageTable, Sample
+from ifam.data.table import ImageTable, Sample, evenly_spaced
 from ifam.errors import DataError
 
 SMALL_GROUP = 20  # training images: below that, its accuracy hangs on a handful
@@ -71,7 +71,7 @@ def diagnose_data(
     table: ImageTable, *, max_images: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> DataDiagnosis:
     """Reads every image and mask, or ``max_images`` of them evenly spaced; ``progress`` is told (done, total)."""
-    chosen = _spaced(table.samples, max_images)
+    chosen = evenly_spaced(table.samples, max_images)
     sizes: list[Size] = []
     unreadable: list[str] = []
     first_with: dict[str, Sample] = {}
@@ -144,12 +144,6 @@ def diagnose_machine() -> MachineDiagnosis:
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
         bfloat16_gpu=has_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
     )
-
-
-def _spaced(samples: Sequence[Sample], count: int | None) -> Sequence[Sample]:
-    if count is None or count >= len(samples):
-        return samples
-    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def _check(sample: Sample) -> Size:

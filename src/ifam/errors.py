@@ -47,3 +47,8 @@ class ExportError(IfamError):
 
 class HubError(IfamError):
     """A model hub that cannot be reached, or that refuses."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

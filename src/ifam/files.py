@@ -114,6 +114,11 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
+def last_name(value: str) -> str:
+    """Of a path the last name, since the rest is a matter of one machine; all of what names a model on the hub."""
+    return value if value.startswith("hf:") else Path(value.replace("\\", "/")).name
+
+
 def listed(names: Sequence[str], limit: int = 20) -> str:
     """The names, of very many the first and how many there are beyond."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

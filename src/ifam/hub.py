@@ -4,11 +4,10 @@ import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ifam.errors import HubError, UsageError
+from ifam.errors import HubError, UsageError, first_line
 from ifam.files import write_text
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
-from ifam.model.pooled import first_line
 from ifam.model_card import CARD, HERE, model_card
 from ifam.storage import load, save
 

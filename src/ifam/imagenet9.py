@@ -14,6 +14,7 @@ from ifam.config import Precision
 from ifam.data.backgrounds_challenge import Foreground, open_foreground_mask, read_backgrounds, read_foregrounds
 from ifam.data.imagenet9 import CLASSES, VARIANTS, class_lookup, imagenet9_variants, read_imagenet9, read_in9_mapping
 from ifam.data.images import open_image
+from ifam.data.table import evenly_spaced
 from ifam.data.transforms import test_transform
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
@@ -123,8 +124,8 @@ def adversarial_backgrounds(
         raise UsageError(f"batch size and max_foregrounds: expected at least 1, got {batch_size} and {max_foregrounds}")
     device = torch.device(device)
     groups = _groups(model, _read(class_map)).to(device)
-    foregrounds, backgrounds = read_foregrounds(root), _Backgrounds(read_backgrounds(root))
-    foregrounds = _spread(foregrounds, max_foregrounds)
+    foregrounds = evenly_spaced(read_foregrounds(root), max_foregrounds)
+    backgrounds = _Backgrounds(read_backgrounds(root))
     interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
     prepare = test_transform(model.preprocessing)
@@ -191,11 +192,6 @@ def _groups(model: Classifier, class_map: Mapping[int, int] | None) -> Tensor:
             f"{model.num_classes}; pass in_to_in9.json for a model of the 1000 ImageNet classes"
         )
     return torch.tensor([CLASSES.index(name) for name in model.class_names])
-
-
-def _spread(foregrounds: list[Foreground], limit: int | None) -> list[Foreground]:
-    count = len(foregrounds)
-    return foregrounds if limit is None or limit >= count else [foregrounds[i * count // limit] for i in range(limit)]
 
 
 def _open(foreground: Foreground) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -47,7 +47,7 @@ def intervene(model: IFAM, table: ImageTable, *, select_by: SelectBy = "auto", *
     What is best there is chosen if it surely beats no intervention, see `ifam.interventions.choose`.
 
     ``select_by``: what is best, one of `ifam.interventions.CRITERIA`. ``resources``: batch_size, workers, device,
-    precision and progress of `try_interventions`.
+    precision, skip_unreadable and progress of `try_interventions`.
 
     Raises:
         UsageError: no such criterion.

@@ -146,18 +146,18 @@ def try_interventions(
     return sorted(trials, key=lambda trial: trial.score(select_by), reverse=True)
 
 
-def choose(trials: Sequence[Trial], confidence: float = CONFIDENCE) -> Trial:
+def choose(trials: Sequence[Trial]) -> Trial:
     """The best of the trials, best first, that surely beats no intervention; no intervention itself if none does.
 
-    The best of many trials is high by chance. So one is taken only if it scores higher in ``confidence`` of the
+    The best of many trials is high by chance. So one is taken only if it scores higher in `CONFIDENCE` of the
     resamples of its images, or where that is not known.
     """
-    return next(trial for trial in trials if is_sure(trial.intervention, trial.beats_none, confidence))
+    return next(trial for trial in trials if is_sure(trial.intervention, trial.beats_none))
 
 
-def is_sure(intervention: Intervention, beats_none: float | None, confidence: float = CONFIDENCE) -> bool:
+def is_sure(intervention: Intervention, beats_none: float | None) -> bool:
     """Whether it may be chosen: no intervention always, another by the share of resamples in which it is better."""
-    return intervention == Intervention() or beats_none is None or beats_none >= confidence
+    return intervention == Intervention() or beats_none is None or beats_none >= CONFIDENCE
 
 
 def _compared(trials: Sequence[Trial], records: Sequence[Accumulator], select_by: SelectBy) -> list[Trial]:

@@ -5,7 +5,6 @@ Its front matter is read by model hubs. Local paths are not in it: of a path, th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,7 +13,7 @@ from ifam import __version__
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.files import listed
+from ifam.files import last_name, listed
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
@@ -90,7 +89,7 @@ def model_card(model: Classifier, record: TrainingRecord | None = None, *, licen
         template_str=TEMPLATE,
         title=title(model),
         model=model,
-        architecture=_last_name(model.backbone_title),
+        architecture=last_name(model.backbone_title),
         height=model.preprocessing.image_size[0],
         width=model.preprocessing.image_size[1],
         classes=listed(model.class_names),
@@ -148,13 +147,9 @@ def _settings(config: TrainingConfig) -> str:
     """All of them as YAML, without local paths."""
     values = configuration.to_dict(config)
     for name in ("backbone", "masks"):
-        values["model"][name] = _last_name(values["model"][name])
+        values["model"][name] = last_name(values["model"][name])
     text: str = yaml.safe_dump(values, sort_keys=False)
     return text.strip()
-
-
-def _last_name(value: str) -> str:
-    return value if value.startswith("hf:") else Path(value.replace("\\", "/")).name
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -143,15 +143,32 @@ def predict_batches(
 
 
 def overlay_names(images: Sequence[ImageFile]) -> list[str]:
-    """A picture name for each file: its own; where files share it, the way to it from the folder above them all."""
+    """A picture name for each file: its own; where files share it, the way to it from the folder above them all.
+
+    Numbered where that is the same as well. Names that differ in capitals only count as the same: so they are on some
+    disks.
+    """
     paths = [Path(str(image)) for image in images]
-    shared = Counter(path.stem for path in paths)
+    shared = Counter(path.stem.casefold() for path in paths)
     above = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
 
     def name(path: Path) -> str:
-        return path.stem if shared[path.stem] == 1 else "_".join(path.absolute().relative_to(above).parts)
+        alone = shared[path.stem.casefold()] == 1
+        return path.stem if alone else "_".join(path.absolute().relative_to(above).parts)
 
-    return [f"{name(path)}.png" for path in paths]
+    return [f"{each}.png" for each in _numbered(map(name, paths))]
+
+
+def _numbered(names: Iterable[str]) -> Iterator[str]:
+    """Each name, with a number behind it where one before is the same but for capitals."""
+    times: Counter[str] = Counter()
+    for name in names:
+        free = name
+        while times[free.casefold()]:
+            times[name.casefold()] += 1
+            free = f"{name}_{times[name.casefold()]}"
+        times[free.casefold()] = 1
+        yield free
 
 
 def _rows(
@@ -162,16 +179,13 @@ def _rows(
     for row, index in enumerate(batch.indices.tolist()):
         limited = isinstance(model, IFAM) and model.is_faithful
         kept = float(output.kept[row]) if limited else None
-        status = OK
-        if kept is not None and kept < min_kept:
-            status = ABSTAINED
-        elif kept == 0:
-            status = NO_EVIDENCE
+        abstains = kept is not None and kept < min_kept
+        status = NO_EVIDENCE if kept == 0 else ABSTAINED if abstains else OK
         yield PredictionRow(
             path=as_utf8(images[index]),
             status=status,
-            label=None if status == ABSTAINED else model.class_names[int(best.indices[row])],
-            probability=None if status == ABSTAINED else float(best.values[row]),
+            label=None if abstains else model.class_names[int(best.indices[row])],
+            probability=None if abstains else float(best.values[row]),
             kept=kept,
             parts=output.parts[row].tolist() if isinstance(output, Output) else None,
         )

@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ifam.errors import CheckpointError, DataError
+from ifam.errors import CheckpointError, DataError, first_line
 from ifam.files import read_json, replacing, sha256, write_text
 from ifam.model.base import Classifier
 from ifam.model.build import Architecture, check_state, load_state, read_safetensors
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier
-from ifam.model.pooled import first_line
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
 
@@ -188,5 +187,6 @@ def _download(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=[WEIGHTS, DESCRIPTION]))
     except (OSError, HFValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"hf:{repository}: expected a model on the hub, could not get it: {reason}") from error
+        raise CheckpointError(
+            f"hf:{repository}: expected a model on the hub, could not get it: {first_line(error)}"
+        ) from error

@@ -14,18 +14,21 @@ import torch
 from torch import Tensor
 
 from ifam.config import Precision
-from ifam.data.batch import require_readable
+from ifam.data.batch import reading_all, require_readable
 from ifam.data.module import ImageDataModule
 from ifam.data.table import table_of_files
 from ifam.device import arithmetic
 from ifam.errors import UsageError
 from ifam.metrics.bootstrap import bootstrap_interval
 from ifam.metrics.parts import mask_intersection_union
+from ifam.model.backbone import pixels_of
 from ifam.model.two_stage import IFAM
 from ifam.output import EncodedDiscovery, Selection
 
 REPLACEMENTS = ("noise", "another photograph", "infinity")
 """of every pixel outside the mask"""
+LARGEST_SEED = 2**32 - 1
+"""that scikit-learn takes"""
 FOLDS = 5
 FEWEST_OF_A_CLASS = 2 * FOLDS
 
@@ -94,6 +97,7 @@ class Certificate:
 
 
 @torch.inference_mode()
+@reading_all()
 def verify(
     model: IFAM,
     paths: Sequence[Path],
@@ -107,8 +111,11 @@ def verify(
 ) -> Certificate:
     """Check the guarantee of ``model`` on photographs.
 
+    Each lends the next of its batch its background, and the first of all a last one that is alone in its batch; so
+    that the first batch has two, a ``batch_size`` of 1 is taken for 2.
+
     Raises:
-        UsageError: not a model with parts, or fewer than two images.
+        UsageError: not a model with parts, fewer than two images, or a seed that cannot be.
         DataError: an image that cannot be read.
     """
     if not isinstance(model, IFAM):
@@ -117,10 +124,12 @@ def verify(
         raise UsageError(
             f"verify: expected two images or more, since each lends the other its background, got {len(paths)}"
         )
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed: expected a number from 0 to {LARGEST_SEED}, got {seed}")
     model = model.to(device).eval()
     generator = torch.Generator().manual_seed(seed)
     tally = _Tally()
-    for images in _batches(model, paths, batch_size, workers):
+    for images in _batches(model, paths, 2 if batch_size == 1 else batch_size, workers):
         with arithmetic(precision, torch.device(device)):
             tally.add(model, images.to(device), generator)
         progress(len(tally.moved), len(paths))
@@ -141,7 +150,7 @@ class _Tally:
     def add(self, model: IFAM, images: Tensor, generator: torch.Generator) -> None:
         discovery = model.discover(images)
         selection = model.select(discovery)
-        seen = pixels_of(model, selection.mask, images)[:, None]
+        seen = pixels_of(selection.mask, model.stage1.patch_size, images)
         noise = torch.randn(images.shape, generator=generator).to(images)
         self.first = images[:1] if self.first is None else self.first
         neighbours = images.roll(1, 0) if len(images) > 1 else self.first
@@ -195,13 +204,6 @@ def answer_held(model: IFAM, images: Tensor, discovery: EncodedDiscovery, select
     if model.stage2 is not None:
         return model.second_stage(images, selection)
     return model.answer(images, model.discover(images), mask=selection.mask).logits
-
-
-def pixels_of(model: IFAM, mask: Tensor, images: Tensor) -> Tensor:
-    """Bool (B, H, W): the pixels of the selected patches. ``mask``: (B, h, w)."""
-    height, width = model.stage1.patch_size
-    pixels = mask.repeat_interleave(height, 1).repeat_interleave(width, 2)
-    return pixels[:, : images.shape[2], : images.shape[3]]
 
 
 def changed_bits(before: Tensor, after: Tensor) -> list[int]:

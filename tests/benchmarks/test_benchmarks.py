@@ -11,14 +11,16 @@ from layouts import write_imagenet9
 
 from ifam import benchmarks
 from ifam.benchmarks import measure as measuring
-from ifam.benchmarks.measure import families_of, take_or_train
+from ifam.benchmarks.measure import Line, families_of, take_or_train
 from ifam.benchmarks.paper import PAPER
+from ifam.benchmarks.report import recorded
 from ifam.benchmarks.rows import Row
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of, run_benchmark
 from ifam.benchmarks.scores import Source
 from ifam.benchmarks.suite import BENCHMARKS, Benchmark
-from ifam.cli import main
-from ifam.config import TrainingConfig
+from ifam.cli import main, parser
+from ifam.commands.benchmark import _as_typed
+from ifam.config import TrainingConfig, override
 from ifam.errors import DataError, UsageError
 from ifam.interventions import Intervention
 
@@ -249,3 +251,23 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "--methods full --seeds 0"
     )
     assert main(["benchmark", "ablatoin"]) == 2
+
+
+def test_the_recorded_command_can_be_typed_again_and_names_no_place() -> None:
+    given = ["in9", "--data", "/data/imagenet", "--imagenet9", "/data/bg", "--class-map", "/data/in_to_in9.json"]
+    command = _as_typed(parser().parse_args(["benchmark", *given, "--backbone", "hf:microsoft/rad-dino"]))
+    assert command == (
+        "ifam benchmark in9 --data DATA --imagenet9 DIR --class-map FILE --backbone hf:microsoft/rad-dino --seeds 0 1 2"
+    )
+    assert _as_typed(parser().parse_args(command.split()[1:])) == command
+    path = _as_typed(parser().parse_args(["benchmark", "cub", "--backbone", "/x/vit.safetensors"]))
+    assert "--backbone vit.safetensors --seeds" in path
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [("hf:microsoft/rad-dino", "hf:microsoft/rad-dino"), ("/x/vit.safetensors", "vit.safetensors")],
+)
+def test_the_recorded_configuration_names_no_place(backbone: str, expected: str) -> None:
+    config = override(TrainingConfig(), {"model.backbone": backbone})
+    assert recorded(Line(slug="", name="", config=config, tuning=[], runs=[]))["model"]["backbone"] == expected

@@ -40,7 +40,8 @@ from ifam.benchmarks.faithfulness.run import Request, run_faithfulness
 from ifam.benchmarks.run import Options
 from ifam.cli import main
 from ifam.data.read import read_table
-from ifam.metrics.faithfulness import curve_area
+from ifam.errors import DataError
+from ifam.metrics.faithfulness import curve_area, log_odds
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 
@@ -78,24 +79,26 @@ def test_ifams_own_map_keeps_what_ifam_keeps(ours: IFAM, photographs: Photograph
     assert len(found["maps"]) == 2
 
 
-def test_replacement_against_a_plain_loop(make_vit: MakeVit, photographs: Photographs) -> None:
-    """A map that keeps the left half: nothing else may stay."""
+@pytest.mark.parametrize("count", [8, 9])
+def test_replacement_against_a_plain_loop(count: int, make_vit: MakeVit) -> None:
+    """A map that keeps the left half: nothing else may stay, of a photograph that is alone in its batch neither."""
     model = PlainClassifier(make_vit(), num_classes=4)
     randomise(model)
     model.eval()
     left = torch.arange(4, 0, -1.0).expand(4, 4)
-    halves = replace(photographs, areas=torch.full((8,), 8))
+    halves = Photographs(images=torch.randn(count, 3, 32, 32), areas=torch.full((count,), 8))
     found = measure_row(
         prepare(model, halves, PROTOCOL), fixed(lambda images: left.expand(len(images), 4, 4)), halves, PROTOCOL
     )
-    changes = []
-    for start in (0, 4):  # a batch lends backgrounds within itself
-        images = halves.images[start : start + 4]
-        other = images.roll(1, 0)
-        mixed = torch.cat([images[..., :16], other[..., 16:]], dim=-1)
-        before, after = (model(each).logits.argmax(1) for each in (images, mixed))
-        changes += (before != after).tolist()
-    assert found["numbers"]["photo_flips"] == pytest.approx(sum(changes) / 8)
+    lenders = [3, 0, 1, 2, 7, 4, 5, 6, 7][:count]  # of the same batch of four; the ninth is alone in its own
+    other = halves.images[lenders]
+    mixed = torch.cat([halves.images[..., :16], other[..., 16:]], dim=-1)
+    before, after = (model(each).logits for each in (halves.images, mixed))
+    chosen = before.argmax(1)
+    assert found["numbers"]["photo_flips"] == pytest.approx(float((after.argmax(1) != chosen).double().mean()))
+    changes = (log_odds(after, chosen) - log_odds(before, chosen)).abs()
+    assert changes.min() > 0
+    assert found["numbers"]["photo_change"] == pytest.approx(float(changes.double().mean()), rel=1e-4)
 
 
 def test_curves_against_a_plain_loop(ours: IFAM, photographs: Photographs) -> None:
@@ -123,7 +126,7 @@ def test_a_map_that_ignores_the_model_fails_the_sanity_check(ours: IFAM, photogr
     assert found["numbers"]["randomised"] < 0.9
 
 
-def test_the_sample_is_balanced_and_repeatable(tmp_path: Path) -> None:
+def test_the_sample_is_balanced_and_repeatable(tmp_path: Path, refuses_line: RefusesLine) -> None:
     data = read_table(write_scenes(tmp_path, {"train": 1, "val": 1, "test": 5}))
     some = sample(data, 8, seed=3)
     groups = [item.group for item in some.samples]
@@ -131,6 +134,8 @@ def test_the_sample_is_balanced_and_repeatable(tmp_path: Path) -> None:
     assert some.samples == sample(data, 8, seed=3).samples
     assert some.samples != sample(data, 8, seed=4).samples
     assert len(sample(data, 99, seed=0).samples) == 20
+    with refuses_line("two test images or more", "got 1", error=DataError):
+        sample(data, 1, seed=0)
     images, masks = read_photographs(some, PlainClassifier("test_vit", 2, 48, pretrained=False).preprocessing)
     assert images.shape == (8, 3, 48, 48)
     assert masks is not None
@@ -219,6 +224,13 @@ def test_from_runs_to_files_and_nothing_twice(
         run_faithfulness(request(data, tmp_path, protocol=replace(PROTOCOL, images=4)), say=lambda _: None)
     with refuses_line("methods", "grad-cam", "'lime'"):
         run_faithfulness(request(data, tmp_path, options=Options(runs=tmp_path, methods=["lime"])))
+
+
+def test_an_unreadable_photograph_is_not_offered_to_be_left_out(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "data", {"train": 3, "val": 2, "test": 3})
+    (data / "images/1.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.png: .*; replace it or take it out$"):
+        run_faithfulness(request(data, tmp_path), say=lambda _: None)
 
 
 def test_a_table_by_hand() -> None:

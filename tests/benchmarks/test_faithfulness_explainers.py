@@ -5,7 +5,7 @@ import torch
 from conftest import MakeModel, MakeVit, RefusesLine, randomise
 from torch import Tensor
 
-from ifam.benchmarks.faithfulness.explained import Explained, pixels_of, randomised
+from ifam.benchmarks.faithfulness.explained import Explained, randomised
 from ifam.benchmarks.faithfulness.explainers import (
     EXPLAINERS,
     OWN,
@@ -210,12 +210,6 @@ def test_randomised_keeps_values_and_moves_them(plain: PlainClassifier) -> None:
         assert torch.equal(before.flatten().sort().values, after.flatten().sort().values), name
     weights = [model.backbone.vit.blocks[0].mlp.fc1.weight for model in (plain, other)]
     assert not torch.equal(*weights)
-
-
-def test_pixels_of_patches() -> None:
-    mask = torch.tensor([[[True, False]]])
-    found = pixels_of(mask, (2, 3), torch.zeros(1, 3, 2, 5))
-    assert found.tolist() == [[[[True, True, True, False, False]] * 2]]
 
 
 def test_models_without_tokens_to_hold_are_refused(

@@ -32,7 +32,7 @@ from ifam.benchmarks.speed.report import draw
 from ifam.benchmarks.speed.run import run_speed
 from ifam.benchmarks.speed.suite import Case, on_cpu, on_gpu
 from ifam.benchmarks.speed.theirs import Checkout, fixed_mask
-from ifam.benchmarks.speed.timing import in_turn, matrix_product_rate, operations
+from ifam.benchmarks.speed.timing import in_turn, matrix_product_rate, operations, peak_memory
 from ifam.cli import main
 from ifam.errors import DataError, UsageError
 from ifam.model.linear import Linear
@@ -256,6 +256,18 @@ class TestTiming:
     def test_the_rate_is_one_that_a_machine_could_have(self) -> None:
         assert 1e8 < matrix_product_rate(64, 32, torch.float32, "cpu", rounds=1) < 1e15
 
+    def test_a_gpu_may_have_its_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[tuple[str, str]] = []
+
+        def noting(name: str) -> Any:
+            return lambda device: asked.append((name, device)) or 7
+
+        for name in ("synchronize", "memory_allocated", "reset_peak_memory_stats", "max_memory_allocated"):
+            monkeypatch.setattr(torch.cuda, name, noting(name))
+        assert peak_memory(lambda: lambda: None, (), "cuda:1") == 0
+        assert {name for name, _ in asked} >= {"synchronize", "max_memory_allocated"}
+        assert {device for _, device in asked} == {"cuda:1"}
+
 
 class TestRun:
     def test_files_tables_and_curves(
@@ -281,9 +293,22 @@ class TestRun:
     def test_bad_arguments(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(UsageError, match="methods: expected some of inference, image-size"):
             run_speed(["inferense"], BENCH, json_path=tmp_path / "speed.json", command="")
+        for device in ("cuda", "cuda:0"):  # whose cases are others
+            with pytest.raises(UsageError, match="memory, loading, got 'processes'"):
+                run_speed(["processes"], replace(BENCH, device=device), json_path=tmp_path / "speed.json", command="")
         assert main(["benchmark", "speed", "--rounds", "0"]) == 2
         assert main(["benchmark", "speed", "--reference", str(tmp_path)]) == 1
         assert "rounds: expected 1 or more, got 0" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "given",
+        [["--precision", "32-true"], ["--backbone", "test_vit"], ["--image-size", "48"], ["--seeds", "0", "1", "2"],
+         ["--set", "seed=1"], ["--data", "birds", "--epochs", "3"]],
+    )  # fmt: skip
+    def test_what_it_would_not_use_is_refused(self, given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["benchmark", "speed", *given]) == 2
+        named = ", ".join(word for word in given if word.startswith("--"))
+        assert f"since each case says what it times, got {named}; leave them out" in capsys.readouterr().err
 
     def test_settings_are_of_models_that_exist(self) -> None:
         import timm

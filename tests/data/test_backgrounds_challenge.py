@@ -32,8 +32,10 @@ def test_backgrounds_of_every_class(tmp_path: Path, draw: Any) -> None:
 def test_a_folder_without_the_challenge(tmp_path: Path, refuses: Any) -> None:
     with refuses(tmp_path, "fg_mask/val/00_dog", "no such masks"):
         read_foregrounds(tmp_path)
-    with refuses(tmp_path, "only_bg_t/val/00_dog"):
-        read_backgrounds(tmp_path)
+    for only in (tmp_path / "original", tmp_path / "only_bg_t/val"):  # the latter is there, and empty
+        only.mkdir(parents=True, exist_ok=True)
+        with refuses(tmp_path, "only_bg_t/val/00_dog", "got none"):
+            read_backgrounds(tmp_path)
     write_mask(tmp_path / "fg_mask/val/cat/0.npy", np.zeros((6, 8), dtype=bool))
     with refuses(tmp_path, "got cat"):
         read_foregrounds(tmp_path)

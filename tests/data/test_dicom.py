@@ -161,6 +161,12 @@ def test_every_stored_value_goes_through_tables_and_window(tmp_path, write_dicom
     assert (np.asarray(open_image(path))[..., 0] == expected).all()
 
 
+@pytest.mark.parametrize("kind", [np.uint32, np.int32])
+def test_more_than_16_bits_are_refused_before_a_table_of_all_values(tmp_path, write_dicom, refuses, kind):
+    with refuses("x.dcm", "at most 16 bits, got 32; convert"):
+        open_image(write_dicom(tmp_path / "x.dcm", kind([[1, 2]])))
+
+
 def test_grey_values_without_a_range(tmp_path, write_dicom, refuses):
     path = write_dicom(tmp_path / "x.dcm", np.zeros((4, 4), np.uint8), BitsStored=0)
     with refuses(path, "expected an image"):

@@ -71,7 +71,7 @@ def test_one_class_is_enough_to_evaluate_on_and_not_to_train(tmp_path, draw, ref
         draw(tmp_path / f"a/{i}.png")
     table = read_folders(tmp_path)
     assert table.align(("b", "a")).class_counts() == {"b": 0, "a": 5}
-    with refuses(tmp_path, "at least two classes, got a"):
+    with refuses(tmp_path, "at least two classes, got a; add images of another"):
         prepare_splits(table, seed=0)
 
 

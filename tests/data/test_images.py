@@ -66,6 +66,15 @@ def test_exif_rotation(tmp_path):
     assert np.asarray(image).tolist() == [[[255, 0, 0]], [[0, 0, 255]]]
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("flag", range(1, 10))
+def test_the_size_is_that_of_the_upright_image(tmp_path, suffix, flag):
+    exif = Image.Exif()
+    exif[0x0112] = flag
+    path = save(tmp_path / f"x.{suffix}", np.zeros((3, 5, 3), np.uint8), exif=exif)
+    assert image_size(path) == open_image(path).size == ((3, 5) if flag in (5, 6, 7, 8) else (5, 3))
+
+
 def test_first_frame_of_an_animation(tmp_path):
     red, blue = (Image.new("RGB", (3, 3), color) for color in ("red", "blue"))
     red.save(tmp_path / "x.gif", save_all=True, append_images=[blue])

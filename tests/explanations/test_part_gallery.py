@@ -9,6 +9,7 @@ from generated import write_scenes
 from ifam.data.module import ImageDataModule
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
+from ifam.errors import DataError
 from ifam.explanations.part_gallery import gallery_figure, part_gallery
 from ifam.model.two_stage import IFAM
 
@@ -44,3 +45,26 @@ def test_the_figure_has_a_row_for_each_part(model: IFAM, table: ImageTable) -> N
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert [text.splitlines()[0] for text in texts] == ["part 0", "part 1", "part 2"]
     assert texts[1].endswith("worst group 0.5 without it")
+
+
+def test_images_that_cannot_be_read_are_left_out_if_asked(model: IFAM, table: ImageTable, refuses_line: Any) -> None:
+    path = table.select("test").samples[0].path
+    whole = part_gallery(model, table, split="test", per_part=99)
+    path.write_bytes(b"")
+    with refuses_line(path, "--skip-unreadable", error=DataError):
+        part_gallery(model, table, split="test")
+    seen: list[tuple[int, int]] = []
+    gallery = part_gallery(
+        model,
+        table,
+        split="test",
+        per_part=99,
+        batch_size=1,
+        skip_unreadable=True,
+        progress=lambda *at: seen.append(at),
+    )
+    assert gallery.num_images == 7
+    assert seen[-1] == (8, 8)
+    for part in range(3):
+        names = {example.name for example in whole.examples[part]} - {f"images/{path.name}"}
+        assert {example.name for example in gallery.examples[part]} == names

@@ -288,6 +288,7 @@ SPECIAL: dict[str, tuple[Callable[[Path, Random], Path], Expected | None]] = {
     "dicom of 2^31 frames": (_file("x.dcm", _dicom_tag(NumberOfFrames=2**31)), None),
     "dicom of real frames": (_file("x.dcm", _dicom(np.zeros((600, 1000, 1000), np.uint8), NumberOfFrames=600)), None),
     "dicom of no bits": (_file("x.dcm", _dicom_tag(BitsStored=0)), None),
+    "dicom of 32 bits": (_file("x.dcm", _dicom(_pixels((9, 9), np.uint32))), "refused"),
     "dicom of 65,535 bits": (_file("x.dcm", _dicom_tag(BitsAllocated=65_535)), "refused"),
     "dicom of a strange slope": (_file("x.dcm", _dicom_tag(RescaleSlope="0", RescaleIntercept="0")), None),
     "dicom without grey": (_file("x.dcm", _dicom_tag(PhotometricInterpretation="PALETTE COLOR")), "refused"),

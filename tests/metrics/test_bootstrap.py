@@ -233,3 +233,19 @@ def test_shares_without_spread_have_exact_limits() -> None:
     assert interval.low == 0
     assert interval.high == pytest.approx(binomtest(0, 5).proportion_ci(0.95, method="exact").high)
     assert accuracy_interval(torch.ones(0, dtype=torch.bool), seed=0).low is None
+
+
+@pytest.mark.parametrize("num_groups", [6, 20, 200])
+def test_many_small_groups_none_of_which_is_wrong_throughout(num_groups: int) -> None:
+    """One is in nearly every resample of 20 or 200; of 6 in fewer, and the limits are as they were drawn."""
+    groups = torch.arange(num_groups).repeat_interleave(3)
+    interval = worst_group_accuracy_interval(torch.arange(3 * num_groups) % 3 == 0, groups, num_groups, seed=0)
+    assert (interval.low, interval.estimate, interval.high) == (0, 1 / 3, 1 / 3)
+
+
+def test_many_small_groups_one_of_which_is_wrong_throughout() -> None:
+    groups, correct = torch.arange(20).repeat_interleave(3), torch.arange(60) % 3 == 0
+    correct[:3] = False
+    interval = worst_group_accuracy_interval(correct, groups, 20, seed=0)
+    assert (interval.low, interval.estimate) == (0, 0)
+    assert interval.high == pytest.approx(binomtest(0, 3).proportion_ci(0.95, method="exact").high)

@@ -10,7 +10,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
-from ifam.model.backbone import Backbone, whole_patches
+from ifam.model.backbone import Backbone, pixels_of, whole_patches
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "patch 8": {},
@@ -146,3 +146,14 @@ def test_a_distillation_token_is_refused(refuses_line: Any) -> None:
     vit = VisionTransformerDistilled(img_size=32, patch_size=8, embed_dim=24, depth=1, num_heads=3, num_classes=0)
     with refuses_line("token layout"):
         Backbone(vit)
+
+
+def test_pixels_of_patches() -> None:
+    """Of a grid whose last row and column of patches are cut short."""
+    mask = torch.rand(3, 3, 2) < 0.5
+    found = pixels_of(mask, (2, 3), torch.zeros(3, 3, 5, 4))
+    assert found.shape == (3, 1, 5, 4)
+    for image in range(3):
+        for row in range(5):
+            for column in range(4):
+                assert found[image, 0, row, column] == mask[image, row // 2, column // 3]

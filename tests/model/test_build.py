@@ -235,7 +235,8 @@ def test_a_json_file_describes_a_transformer(tmp_path: Path) -> None:
 def test_an_odd_json_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "vit.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"vit\.json: expected a JSON file") as error:
+    said = r"vit\.json: expected a JSON file .*, got: .*; check the path and the arguments$"
+    with pytest.raises(UsageError, match=said) as error:
         IFAM(path, num_parts=2, num_classes=2)
     assert "\n" not in str(error.value)
 

@@ -98,7 +98,13 @@ def test_leaning_keeps_the_differences_between_parts_and_has_the_strength_asked_
     torch.testing.assert_close((plain[:, 0] - plain[:, -1]).std(), torch.tensor(5.0, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("tokens", "said"), [(torch.randn(2, 2, 5, 4), "3×3"), (torch.ones(2, 4, 5, 4), "alike")])
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (torch.randn(2, 2, 5, 4), "3×3, got 2×5; use larger images or a smaller patch"),
+        (torch.ones(2, 4, 5, 4), "alike"),
+    ],
+)
 def test_tokens_that_show_no_centre_are_refused(tokens: torch.Tensor, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parts.lean_to_centre(torch.zeros(2, 4), tokens)

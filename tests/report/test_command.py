@@ -1,14 +1,19 @@
 """``ifam report``."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from generated import tiny_config, write_image
 
 from ifam.cli import main
+from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.model.classifier import PlainClassifier
 from ifam.storage import save, weights_sha256
 from ifam.training.folder import describe_data
+from ifam.training.run import train
 from report.conftest import Make
 
 
@@ -47,3 +52,28 @@ def test_without_jinja(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: 
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     assert main(["report", "none", "--out", str(tmp_path / "page.html")]) == 2
     assert "pip install 'ifam[report]'" in capsys.readouterr().err
+
+
+def test_the_data_of_the_training_is_recognised_where_the_run_split_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("finch", "gull"):
+        for number in range(10):
+            write_image(Path(f"data/{name}/{number}.png"), random.integers(0, 255, (48, 48, 3)))
+    train(tiny_config(optimizer__epochs=1), read_table("data"), Path("run"), say=lambda line: None)
+    assert Path("run/splits.json").is_file()
+    digest = json.loads(Path("run/data.json").read_text())["digest"]
+
+    def report() -> str:
+        assert main(["report", "run", "data", "--device", "cpu"]) == 0
+        return Path("report.html").read_text(encoding="utf-8")
+
+    page = report()
+    assert "the same as in training" in page
+    assert digest in page
+    Path("data/gull/7.png").rename("data/gull/new.png")
+    page = report()
+    assert "another than in training" in page
+    assert digest not in page

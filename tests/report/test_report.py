@@ -201,8 +201,17 @@ def test_bad_input(table: ImageTable, make: Make, tmp_path: Path) -> None:
     plain: Any = PlainClassifier("resnet18", num_classes=2, image_size=64, pretrained=False)
     with pytest.raises(UsageError, match="expected a model with parts, got a PlainClassifier"):
         write_report(plain, table, tmp_path / "page.html")
+
+
+def test_what_cannot_be_written_is_not_measured(
+    table: ImageTable, make: Make, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ifam.report.write.collect_report", None)
     with pytest.raises(UsageError, match="got a folder"):
-        write_report(make(), table, tmp_path)
+        write_report(make(), table, page.parent)
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    with pytest.raises(UsageError, match="expected Jinja2"):
+        write_report(make(), table, page)
 
 
 def test_an_interruption_leaves_nothing(make: Make, table: ImageTable, page: Path) -> None:

@@ -109,6 +109,20 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
     assert seen[-1] == (8 + 4 + 8 * len(VARIANTS), 8 + 4 + 8 * len(VARIANTS))
 
 
+def test_of_two_processes_that_draw_the_same_the_slower_takes_what_is_there(tmp_path: Path) -> None:
+    quick = write_scenes(tmp_path / "quick", SMALL)
+
+    def finish_elsewhere(done: int, total: int) -> None:
+        if done == total:
+            quick.rename(tmp_path / "scenes")
+
+    assert write_scenes(tmp_path / "scenes", SMALL, finish_elsewhere) == tmp_path / "scenes"
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
+    other = write_scenes(tmp_path / "other", replace(SMALL, seed=1))
+    with pytest.raises(OSError, match="not empty"):
+        write_scenes(tmp_path / "mine", SMALL, lambda done, total: done == total and other.rename(tmp_path / "mine"))
+
+
 def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IFAM_CACHE", str(tmp_path / "cache"))
     first = cached_scenes(SMALL)
@@ -126,7 +140,7 @@ def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"train": 3}, "train"), ({"correlation": 1.2}, "correlation"), ({"test_correlation": -1}, "test_correlation"),
-     ({"size": 8}, "size")],
+     ({"size": 8}, "size"), ({"seed": -1}, "a seed of at least 0, got -1")],
 )  # fmt: skip
 def test_impossible_data_sets(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -154,6 +154,12 @@ def test_more_parts_than_tokens_are_doubted(num_parts: int, doubted: bool, scene
     assert bool(doubts(model)) == doubted
 
 
+def test_a_group_in_the_warning_does_not_control_the_terminal() -> None:
+    samples = (Sample(path=Path("a.png"), name="a.png", label=0, split="val", group=0),)
+    table = ImageTable(root=Path(), layout="", class_names=("a", "b"), group_names=("\x1b[31mred",), samples=samples)
+    assert "1 validation image of \\x1b[31mred:" in few_to_choose_by(table, "auto")
+
+
 @pytest.mark.parametrize(
     ("groups", "select_by", "expected"),
     [

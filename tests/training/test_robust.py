@@ -36,6 +36,14 @@ def table(tmp_path: Path) -> ImageTable:
     return replace(whole, samples=tuple(sample for sample in whole.samples if sample not in rare[1:]))
 
 
+def test_a_group_that_the_last_layer_does_not_see_is_named_without_control_of_the_terminal(table: ImageTable) -> None:
+    names = ("\x1b[31mred", *table.group_names[1:])
+    seen = tuple(sample for sample in table.samples if sample.split != "val" or sample.group != 0)
+    method, model = make_method(tiny_config(method="dfr")), make_method(tiny_config(method="erm")).build(["a", "b"])
+    said = method.follow(model, replace(table, group_names=names, samples=seen))
+    assert said == "warning: no validation image of \\x1b[31mred, so the last layer sees none"
+
+
 def test_the_worse_group_weighs_more() -> None:
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     losses = torch.tensor([0.0, 1.0, 2.0])

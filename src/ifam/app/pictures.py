@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ifam.app.question import Question
 from ifam.explanations.figures import overlay_mask, overlay_parts, part_style
-from ifam.explanations.part_gallery import PartExample
 
 SIDE = 448
 """least height and width of a picture in pixels; small views are enlarged"""
@@ -36,12 +35,6 @@ def parts_picture(question: Question) -> Pixels:
 def seen_picture(question: Question) -> Pixels:
     """What stage 2 saw."""
     return overlay_mask(enlarged(question.answer.image), question.answer.mask)
-
-
-def example_picture(example: PartExample, part: int, num_parts: int) -> Pixels:
-    """An image of the gallery, with that part alone in colour."""
-    alone = np.where(example.parts == part, part, num_parts)
-    return overlay_parts(example.image, alone, num_parts)
 
 
 def enlarged(image: Pixels) -> Pixels:

@@ -10,6 +10,7 @@ import gradio as gr
 from ifam.app import view
 from ifam.app.ask_tab import html, one_line
 from ifam.app.run_folder import run_summary
+from ifam.data.batch import reading_all
 from ifam.data.table import ImageTable
 from ifam.errors import UsageError
 from ifam.evaluate import evaluate
@@ -50,7 +51,7 @@ class RunTab:
     def on_groups(self, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008  gradio finds it by its default
         """Accuracy by group."""
         show = self._reporting(progress, "scoring groups")
-        with self.working:
+        with self.working, reading_all():
             result = evaluate(self.model, self.table, device=self.device, progress=show)
         return view.groups_html(result, self.model.training_group_sizes)
 
@@ -58,7 +59,7 @@ class RunTab:
     def on_gallery(self, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         """The images with most of each part."""
         show = self._reporting(progress, "looking at parts")
-        with self.working:
+        with self.working, reading_all():
             gallery = part_gallery(self.model, self.table, split="test", device=self.device, progress=show)
         return view.gallery_html(gallery)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ifam.app import pictures
 from ifam.app.question import Question
-from ifam.explanations.part_gallery import PartGallery
+from ifam.explanations.part_gallery import PartGallery, part_alone
 from ifam.explanations.shapley import ShapleyValues
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def gallery_html(gallery: PartGallery) -> str:
     """Every part with the images that have most of it."""
     count = len(gallery.mean_shares)
     rows = [
-        [(each, pictures.data_uri(pictures.example_picture(each, part, count))) for each in gallery.examples[part]]
+        [(each, pictures.data_uri(part_alone(each, part, count))) for each in gallery.examples[part]]
         for part in range(count)
     ]
     return _render("gallery.html", rows=rows, gallery=gallery)

@@ -13,6 +13,7 @@ from ifam import config as configuration
 from ifam.benchmarks.measure import Line
 from ifam.benchmarks.paper import PAPER
 from ifam.benchmarks.suite import Benchmark
+from ifam.files import last_name
 
 
 def to_json(name: str, benchmark: Benchmark, command: str, lines: Sequence[Line]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def recorded(line: Line) -> dict[str, Any]:
     """A configuration without the paths of the machine."""
     values = configuration.to_dict(line.config)
     for name in ("backbone", "masks"):
-        values["model"][name] = Path(values["model"][name]).name
+        values["model"][name] = last_name(values["model"][name])
     return values
 
 

@@ -12,6 +12,7 @@ from ifam.benchmarks.rows import Row, Settings
 from ifam.benchmarks.scores import Source
 from ifam.benchmarks.suite import BENCHMARKS, Benchmark
 from ifam.config import TrainingConfig, override
+from ifam.data.batch import reading_all
 from ifam.errors import UsageError
 from ifam.files import make_room, write_text
 from ifam.recipes import recipe
@@ -34,6 +35,7 @@ class Options:
     class_map: Path | None = None
 
 
+@reading_all()
 def run_benchmark(
     name: str,
     data: Path | None,

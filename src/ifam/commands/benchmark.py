@@ -10,10 +10,19 @@ from ifam.commands.settings import FLAGS, settings
 from ifam.config import Precision
 from ifam.device import pick_device
 from ifam.errors import UsageError
+from ifam.files import last_name
 from ifam.recipes import RECIPES
 
 if TYPE_CHECKING:
     from ifam.benchmarks.run import Options
+
+SEEDS = (0, 1, 2)
+IMAGES = 200
+NOT_OF_SPEED = (
+    "data", "imagenet9", "class_map", "runs", "seeds", "images", "markdown", "recipe", "backbone", "image_size",
+    "epochs", "precision", "workers", "set",
+)  # fmt: skip
+"""options without a meaning there: each of its cases says what is timed"""
 
 
 def add(subparsers: Any) -> None:
@@ -33,7 +42,7 @@ def add(subparsers: Any) -> None:
     command.add_argument(
         "--runs", type=Path, metavar="DIR", help="folder of the runs; complete ones are taken (default benchmark-NAME)"
     )
-    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    command.add_argument("--seeds", type=int, nargs="+", metavar="N", help=f"default {' '.join(map(str, SEEDS))}")
     command.add_argument(
         "--methods",
         nargs="+",
@@ -43,7 +52,7 @@ def add(subparsers: Any) -> None:
     )
     command.add_argument("--reference", type=Path, metavar="DIR", help="of speed: a checkout of the authors' code")
     command.add_argument("--rounds", type=int, default=7, metavar="N", help="of speed: default 7")
-    command.add_argument("--images", type=int, default=200, metavar="N", help="of faithfulness: default 200")
+    command.add_argument("--images", type=int, metavar="N", help=f"of faithfulness: default {IMAGES}")
     command.add_argument("--json", type=Path, metavar="FILE", help="default NAME.json in the folder of the runs")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="default NAME.md in the folder of the runs")
     command.add_argument("--recipe", choices=list(RECIPES), help="to start from (default: the benchmark's)")
@@ -90,17 +99,18 @@ def _benchmark_faithfulness(options: Namespace, runs: Path, json_path: Path, mar
     from ifam.benchmarks.faithfulness.measures import Protocol
     from ifam.benchmarks.faithfulness.run import Request, run_faithfulness
 
-    if options.images < 2:
-        raise UsageError(f"images: expected 2 or more, since each lends another its background, got {options.images}")
+    images = IMAGES if options.images is None else options.images
+    if images < 2:
+        raise UsageError(f"images: expected 2 or more, since each lends another its background, got {images}")
     if options.data is None:
         raise UsageError("data: expected --data DIR for this benchmark, got none")
     request = Request(
         data=options.data,
         options=_runs_as_asked(options, runs),
-        protocol=Protocol(images=options.images, precision=options.precision or "auto"),
+        protocol=Protocol(images=images, precision=options.precision or "auto"),
         json_path=json_path,
         markdown_path=markdown,
-        command=f"{_as_typed(options)} --images {options.images}",
+        command=f"{_as_typed(options)} --images {images}",
         device=pick_device(options.device or "auto"),
     )
     return run_faithfulness(request)
@@ -112,7 +122,7 @@ def _runs_as_asked(options: Namespace, runs: Path) -> "Options":
     given = {name: getattr(options, flag, None) for name, flag in FLAGS.items() if flag != "epochs"}
     return Options(
         runs=runs,
-        seeds=list(dict.fromkeys(options.seeds)),
+        seeds=list(dict.fromkeys(options.seeds or SEEDS)),
         methods=options.methods,
         recipe=options.recipe,
         epochs=options.epochs,
@@ -127,6 +137,12 @@ def _benchmark_speed(options: Namespace) -> None:
     from ifam.benchmarks.speed.run import run_speed
     from ifam.benchmarks.speed.theirs import Checkout
 
+    ignored = [f"--{name.replace('_', '-')}" for name in NOT_OF_SPEED if getattr(options, name) not in (None, [])]
+    if ignored:
+        raise UsageError(
+            f"speed: expected its own options alone, since each case says what it times, got {', '.join(ignored)}; "
+            "leave them out, or choose cases by --methods"
+        )
     if options.rounds < 1:
         raise UsageError(f"rounds: expected 1 or more, got {options.rounds}")
     words = ["ifam benchmark speed", *(["--reference DIR"] if options.reference else [])]
@@ -144,14 +160,15 @@ def _benchmark_speed(options: Namespace) -> None:
 def _as_typed(options: Namespace) -> str:
     """The command for the record, without the paths of this machine."""
     words = [f"ifam benchmark {options.name}"]
-    if options.data is not None:
-        words.append("--data DATA")
+    for flag, stands_for in (("data", "DATA"), ("imagenet9", "DIR"), ("class_map", "FILE")):
+        if getattr(options, flag) is not None:
+            words.append(f"--{flag.replace('_', '-')} {stands_for}")
     if options.backbone is not None:
-        words.append(f"--backbone {Path(options.backbone).name}")
+        words.append(f"--backbone {last_name(options.backbone)}")
     for flag in ("recipe", "image_size", "epochs", "precision"):
         if getattr(options, flag) is not None:
             words.append(f"--{flag.replace('_', '-')} {getattr(options, flag)}")
     words += [f"--set {setting}" for setting in options.set]
     if options.methods:
         words += ["--methods", *options.methods]
-    return " ".join((*words, "--seeds", *map(str, options.seeds)))
+    return " ".join((*words, "--seeds", *map(str, options.seeds or SEEDS)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from ifam.commands.arguments import add_command, add_data, add_resources
 from ifam.commands.inputs import load_with_parts, read_data, resources
+from ifam.errors import UsageError
 
 
 def add(subparsers: Any) -> None:
@@ -29,6 +30,11 @@ def run(options: Namespace) -> None:
     from ifam.config import QUANTILES
     from ifam.storage import save
 
+    if options.run_folder.startswith("hf:"):
+        raise UsageError(
+            f"{options.run_folder}: expected a folder, where the thresholds are kept, got a model on a hub; get it "
+            f"first: hf download {options.run_folder.removeprefix('hf:')} --local-dir model"
+        )
     model = load_with_parts(options.run_folder)
     thresholds = calibrate(
         model,

@@ -44,7 +44,7 @@ def run(options: Namespace) -> None:
     """``ifam evaluate``."""
     from ifam.data.imagenet9 import read_in9_mapping
     from ifam.evaluate import evaluate
-    from ifam.files import listed, make_room, write_text
+    from ifam.files import listed, make_room, printable, write_text
     from ifam.processes import joined
     from ifam.storage import load
 
@@ -75,4 +75,5 @@ def run(options: Namespace) -> None:
     counts = table.select(options.split).class_counts()
     missing = [name for name, count in counts.items() if not count]
     if missing and len(missing) < len(counts):
-        print(f"warning: no image of {listed(missing, 10)} in the {options.split} split, and no word of it above")
+        absent = printable(listed(missing, 10))
+        print(f"warning: no image of {absent} in the {options.split} split, and no word of it above")

@@ -27,8 +27,12 @@ def add(subparsers: Any) -> None:
 def run(options: Namespace) -> None:
     """``ifam import``."""
     from ifam.model.reference import load_reference
-    from ifam.storage import save
+    from ifam.storage import CONFIG, DESCRIPTION, WEIGHTS, save
 
+    held = [name for name in (CONFIG, WEIGHTS, DESCRIPTION) if (options.out / name).exists()]
+    if held:
+        what = "a run" if CONFIG in held else "a model"
+        raise UsageError(f"{options.out}: expected a new folder, got one that holds {what}; choose another")
     model = load_reference(options.snapshot, backbone=options.backbone, image_size=options.image_size)
     if options.class_names is not None:
         if len(options.class_names) != model.num_classes:

@@ -9,8 +9,11 @@ from ifam.console import show_progress
 from ifam.device import pick_device
 from ifam.errors import UsageError
 from ifam.files import listed
+from ifam.processes import started
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ifam.data.table import ImageTable
     from ifam.model.two_stage import IFAM
 
@@ -47,22 +50,33 @@ def read_data(options: Namespace) -> "ImageTable":
 
 
 def table_of_run(run_folder: str, path: Path) -> "ImageTable":
-    """The data set at ``path``; where it came without splits and the run was trained on it, with those that it made."""
+    """The data set at ``path``, as RUN knows it; see `split_as_run`."""
     from ifam.data.read import read_table
+
+    return split_as_run(run_folder, read_table(path))
+
+
+def split_as_run(run_folder: str, table: "ImageTable") -> "ImageTable":
+    """The data; where the run made splits of images with the same names, with these.
+
+    Names are all that is compared, so a line says it whenever they are found.
+    """
     from ifam.storage import known_splits
 
-    table, splits = read_table(path), known_splits(run_folder)
-    if not splits:
-        return table
+    splits = known_splits(run_folder)
     known = table.with_known_splits(splits)
+    if known is not table and started().is_first:
+        print(_about_splits(run_folder, table, known, splits), file=sys.stderr)
+    return known
+
+
+def _about_splits(run_folder: str, table: "ImageTable", known: "ImageTable", splits: "Mapping[str, str]") -> str:
+    """How many images each split has, and how the data differs from that of the run."""
+    counts = ", ".join(f"{len(known.select(split))} {split}" for split in known.splits)
     new = sum(sample.split is None and sample.name not in splits for sample in table.samples)
     gone = len(splits.keys() - {sample.name for sample in table.samples})
-    if known is not table and (new or gone):
-        print(
-            f"{new} images are new since the training: counted as test; {gone} of the training's are gone",
-            file=sys.stderr,
-        )
-    return known
+    changes = f"; new since the training, so among test: {new}; gone: {gone}" if new or gone else ""
+    return f"splits of {run_folder}, by the names of the images: {counts}{changes}"
 
 
 def resources(options: Namespace) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def add(subparsers: Any) -> None:
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     command.add_argument("--figure", type=Path, metavar="FILE", help="a picture: each part, and the score without it")
+    command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
     add_resources(command)
 
 
@@ -51,6 +52,7 @@ def run(options: Namespace) -> None:
         model,
         table,
         select_by=options.select_by,
+        skip_unreadable=options.skip_unreadable,
         **resources(options),
         progress=show_progress("trying interventions"),
     )
@@ -65,7 +67,10 @@ def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "
     from ifam.explanations.figures import picture_file
     from ifam.explanations.part_gallery import gallery_figure, part_gallery
 
-    gallery = part_gallery(model, table, **resources(options), progress=show_progress("looking at parts"))
+    progress = show_progress("looking at parts")
+    gallery = part_gallery(
+        model, table, skip_unreadable=options.skip_unreadable, **resources(options), progress=progress
+    )
     notes = study.notes() if model.num_parts > 1 else {0: "without it nothing\nwould be left"}
     with picture_file(options.figure) as temporary:
         gallery_figure(gallery, model.num_parts, notes).savefig(temporary)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ifam.commands.arguments import add_command, add_data, add_resources
-from ifam.commands.inputs import load_with_parts, read_data, resources
+from ifam.commands.inputs import data_path, load_with_parts, resources, split_as_run
 from ifam.console import show_progress
 from ifam.data.splits import SPLITS
 from ifam.errors import UsageError
@@ -32,23 +32,23 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam report``."""
-    from ifam.files import make_room
-    from ifam.report.write import require_jinja, write_report
+    from ifam.data.read import read_table
+    from ifam.report.write import require_possible, write_report
 
-    require_jinja()
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"out: expected a name ending in .html, got {str(options.out)!r}")
-    make_room(options.out)
-    model, table = load_with_parts(options.run_folder), read_data(options)
+    require_possible(options.out)  # before models and data are read
+    model, as_read = load_with_parts(options.run_folder), read_table(data_path(options, options.run_folder))
     report = write_report(
         model,
-        table,
+        split_as_run(options.run_folder, as_read),
         options.out,
         run=options.run_folder,
         split=options.split,
         command=_command(options),
         with_keypoint_error=options.keypoint_error,
         skip_unreadable=options.skip_unreadable,
+        as_read=as_read,
         progress=show_progress,
         **resources(options),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifam.errors import UsageError
+from ifam.files import printable
 
 if TYPE_CHECKING:
     from ifam.config import TrainingConfig
@@ -33,7 +34,7 @@ def training_config(options: Namespace) -> "TrainingConfig":
     """Recipe, file or, where neither is named, the run to resume; then flags, then ``--set``."""
     from ifam import config as configuration
 
-    changes = {name: getattr(options, flag) for name, flag in FLAGS.items() if getattr(options, flag) is not None}
+    changes = _by_flag(options)
     given = {name: f"--{FLAGS[name].replace('_', '-')} ({name})" for name in changes}
     named = settings(options.set)
     if twice := [name for name in changes if name in named and named[name] != changes[name]]:
@@ -50,6 +51,21 @@ def training_config(options: Namespace) -> "TrainingConfig":
             message = f"{options.out}: expected the settings of the run to resume, got others: {error}"
             raise UsageError(message) from error
         raise
+
+
+def warning_of_idle(config: "TrainingConfig", options: Namespace) -> str:
+    """A line about flags and ``--set`` that change nothing with this method; empty where there are none."""
+    from ifam.training.registry import without_effect
+
+    given = dict.fromkeys([*_by_flag(options), *settings(options.set)])
+    idle = {why: [name for name in given if name in names] for why, names in without_effect(config).items()}
+    said = "; ".join(f"{', '.join(names)}: no effect with {why}" for why, names in idle.items() if names)
+    return printable(f"warning: {said}") if said else ""
+
+
+def _by_flag(options: Namespace) -> dict[str, Any]:
+    """The settings that have an option of their own, where it was given."""
+    return {name: getattr(options, flag) for name, flag in FLAGS.items() if getattr(options, flag) is not None}
 
 
 def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":

@@ -1,13 +1,14 @@
 """``ifam train``."""
 
 import shlex
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, get_args
 
 from ifam.commands.arguments import add_command, add_data
 from ifam.commands.inputs import data_path
-from ifam.commands.settings import training_config
+from ifam.commands.settings import training_config, warning_of_idle
 from ifam.config import MaskGradient, MethodName, Precision, Strategy
 from ifam.processes import started
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
@@ -100,6 +101,8 @@ def run(options: Namespace) -> None:
     from ifam.data.read import read_table
     from ifam.training.run import train
 
+    if (idle := warning_of_idle(config, options)) and started().is_first:
+        print(idle, file=sys.stderr)
     path = data_path(options)
     result = train(config, read_table(path), options.out, resume=options.resume, logger=options.logger)
     if not started().is_first:

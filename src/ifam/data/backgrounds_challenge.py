@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ifam.data.folders import images_of, subfolders
 from ifam.data.imagenet9 import CLASSES
-from ifam.errors import DataError
+from ifam.errors import DataError, first_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +45,10 @@ def read_foregrounds(root: str | Path) -> list[Foreground]:
 def read_backgrounds(root: str | Path) -> list[Path]:
     """The backgrounds of the challenge, of every class, in order: ``only_bg_t/val/<class>/….JPEG``."""
     folder = Path(root) / "only_bg_t/val"
-    if not folder.is_dir():
+    found = [image.path for image in images_of(folder, "test")] if folder.is_dir() else []
+    if not found:
         raise DataError(f"{root}: expected the backgrounds of the challenge, only_bg_t/val/{CLASSES[0]}/…, got none")
-    return [image.path for image in images_of(folder, "test")]
+    return found
 
 
 def open_foreground_mask(path: Path) -> NDArray[np.bool_]:
@@ -56,8 +57,9 @@ def open_foreground_mask(path: Path) -> NDArray[np.bool_]:
         with path.open("rb") as file:  # np.load would open archives too
             values = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: expected a mask as a NumPy array, got one that cannot be read ({reason})") from None
+        raise DataError(
+            f"{path}: expected a mask as a NumPy array, got one that cannot be read ({first_line(error)})"
+        ) from None
     if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.isin(values, (0, 1)).all():
         raise DataError(
             f"{path}: expected a mask (height, width) of true and false, got another array; take the challenge's"

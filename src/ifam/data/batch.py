@@ -1,6 +1,7 @@
 """What a loader yields: a typed batch, with the images that could not be read named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from ifam.errors import DataError
 from ifam.processes import Share
+
+OFFER = ", or pass --skip-unreadable to go on without it"
 
 
 @dataclass(kw_only=True)  # not frozen: Lightning sets fields when it casts a batch to half precision
@@ -73,8 +76,17 @@ def require_readable(batch: Batch, *, skip_unreadable: bool) -> None:
         DataError: see above.
     """
     if batch.unreadable and not skip_unreadable:
-        # the message ends with what else to do
-        raise DataError(f"{batch.unreadable[0].message}, or pass --skip-unreadable to go on without it")
+        raise DataError(batch.unreadable[0].message + OFFER)  # the message ends with what else to do
+
+
+@contextmanager
+def reading_all() -> Iterator[None]:
+    """Around work that leaves no image out whatever is asked: what stops it does not offer to."""
+    try:
+        yield
+    except DataError as error:
+        error.args = (str(error).replace(OFFER, ""),)
+        raise
 
 
 def collate(items: Sequence[Item | Unreadable]) -> Batch:

@@ -42,6 +42,9 @@ def read_dicom(path: "ImageFile") -> Image.Image:
         return Image.fromarray(values)
     if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"{path}: expected grey values or RGB of 8 bits, got {interpretation}; convert the image")
+    if values.itemsize > 2:  # a table of all that 32 bits can say would take 16 GiB
+        bits = 8 * values.itemsize
+        raise DataError(f"{path}: expected grey values of at most 16 bits, got {bits}; convert the image")
     for name in ("WindowCenter", "WindowWidth"):
         if name in dataset and not dataset[name].VM:
             del dataset[name]  # there but empty

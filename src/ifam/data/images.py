@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ifam.data.dicom import DICOM_SUFFIX, dicom_size, read_dicom
 from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
 from ifam.data.tar import ImageFile
-from ifam.errors import DataError
+from ifam.errors import DataError, first_line
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """whose decoders may see a file, whatever its name; of Pillow's others, EPS would start Ghostscript"""
+QUARTER_TURNS = (5, 6, 7, 8)
+"""of a camera's rotation flag: with them width and height change places"""
 LONGEST = 100
 """sides of an image: a strip that is longer would grow to gigabytes where its short side is scaled to the model's"""
 
@@ -73,12 +75,14 @@ def has_foreground(path: Path) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) as stored, from the header alone."""
+    """(width, height) of the upright image, from the header alone."""
     with _one_line(path):
         if path.suffix.lower() == DICOM_SUFFIX:
             return dicom_size(path)
         with Image.open(path, formats=FORMATS) as image:
-            return image.size
+            turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # a PNG's own would decode the pixels
+            turned = turn in QUARTER_TURNS and image.format != "TIFF"  # whose size Pillow has turned already
+            return image.size[::-1] if turned else image.size
 
 
 def _foreground(image: Image.Image) -> NDArray[np.bool_]:
@@ -121,8 +125,7 @@ def _one_line(path: ImageFile) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "a file of unknown format"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"one that cannot be read ({text.splitlines()[0]})"
+    return f"one that cannot be read ({getattr(error, 'strerror', None) or first_line(error)})"
 
 
 def _eight_bits(image: Image.Image, name: object) -> Image.Image:

@@ -31,7 +31,7 @@ def lacks_metadata(root: Path) -> bool:
 
 
 def read_metadata(root: Path) -> ImageTable:
-    """Groups are class × place, all pairs; names come from ``y_name`` (or ``class_name``) and ``place_name``.
+    """Groups are class × place, all pairs; ``y_name``, ``class_name`` or ``label_name``, and ``place_name`` name them.
 
     Without a column ``place`` there are no groups.
 

@@ -15,20 +15,23 @@ from torchvision.transforms import v2
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 
+STRENGTH = "rand-m9-mstd0.5-inc1"
+"""usual for ImageNet, in timm's words"""
+
 
 class RandAugment(v2.Transform):
-    """Two random operations on a PIL image, in the strength usual for ImageNet; refuses annotations, which stay behind.
+    """Two random operations on a PIL image, of `STRENGTH`; refuses annotations, which stay behind.
 
     Cubuk et al., "RandAugment", CVPR Workshops 2020.
     """
 
     _transformed_types = (Image,)
 
-    def __init__(self, preprocessing: Preprocessing, config: str = "rand-m9-mstd0.5-inc1") -> None:
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         fill = tuple(round(255 * mean) for mean in preprocessing.mean)
         self.augment = rand_augment_transform(
-            config, {"img_mean": fill, "translate_const": int(0.45 * min(preprocessing.image_size))}
+            STRENGTH, {"img_mean": fill, "translate_const": int(0.45 * min(preprocessing.image_size))}
         )
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

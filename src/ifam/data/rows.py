@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ifam.errors import DataError
+from ifam.errors import DataError, first_line
 
 Row = dict[str, str]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
@@ -78,8 +78,7 @@ def read_parquet(path: Path, *, required: Sequence[str], optional: Sequence[str]
     except DataError:
         raise
     except Exception as error:  # damaged bytes make pyarrow raise many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({reason})") from None
+        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({first_line(error)})") from None
     if not rows:
         raise DataError(f"{path}: expected at least one row, got none; fill the table")
     return rows
@@ -176,4 +175,7 @@ def numbered(names: Iterable[str]) -> dict[str, int]:
 def check_classes(path: Path, class_names: Sequence[str]) -> None:
     """At least two."""
     if len(class_names) < 2:
-        raise DataError(f"{path}: expected at least two classes, got {', '.join(class_names) or 'none'}")
+        raise DataError(
+            f"{path}: expected at least two classes, got {', '.join(class_names) or 'none'}; add images of another, or "
+            "name the folder or table with all of them"
+        )

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
 from ifam.data.splits import SPLITS, stratified_splits
 from ifam.errors import DataError, UsageError
 from ifam.files import listed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +94,7 @@ class ImageTable:
     def with_known_splits(self, splits: Mapping[str, str]) -> "ImageTable":
         """The splits that a run once made of this data, by image name; new images without a split count as test.
 
-        Data that shares no image with the run stays as it is.
+        Data that shares no image's name with the run stays as it is.
         """
         if splits.keys().isdisjoint(sample.name for sample in self.samples):
             return self
@@ -150,3 +153,10 @@ def table_of_files(paths: Sequence[Path], class_names: Sequence[str]) -> ImageTa
     """Images of which nothing is known but where they are; the class is the first for all."""
     samples = tuple(Sample(path=path, name=path.name, label=0) for path in paths)
     return ImageTable(root=Path(), layout="files", class_names=tuple(class_names), samples=samples)
+
+
+def evenly_spaced(items: Sequence[T], count: int | None) -> Sequence[T]:
+    """So many of them from the first to the last; all where there are no more, or with None."""
+    if count is None or count >= len(items):
+        return items
+    return [items[index * len(items) // count] for index in range(count)]

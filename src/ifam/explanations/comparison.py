@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 RIGHT, WRONG = "#009E73", "#D55E00"
 
 
-def comparison_figure(
-    images: Mapping[str, Path], truths: Sequence[str], plain: Classifier, model: IFAM, plain_name: str = "plain"
-) -> "Figure":
+def comparison_figure(images: Mapping[str, Path], truths: Sequence[str], plain: Classifier, model: IFAM) -> "Figure":
     """A row for each image: the photograph, its parts, what stage 2 saw, and what both classifiers answer.
 
     ``images``: by the title of the row; ``truths``: their true classes.
@@ -42,7 +40,7 @@ def comparison_figure(
             panel.imshow(picture)
             panel.set_title(name, fontsize=9, loc="left", parse_math=False)
             panel.set_axis_off()
-        answers = {plain_name: _probabilities(plain, path), "iFAM": explanation.probabilities}
+        answers = {"plain": _probabilities(plain, path), "iFAM": explanation.probabilities}
         _answers(axes[-1], answers, model.class_names, truth)
     return figure
 

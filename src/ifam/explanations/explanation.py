@@ -66,7 +66,7 @@ class Explanation:
         """The same image with more parts or unsure tokens removed; stage 1 is not run again.
 
         Raises:
-            UsageError: no such part or quantile, or the mask was made by hand: there is nothing of the model's to remove.
+            UsageError: no such part or quantile, or a mask made by hand: there is nothing of the model's to remove.
         """
         self._require_own_mask("without")
         if not isinstance(parts, Iterable):

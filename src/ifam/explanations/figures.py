@@ -24,7 +24,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 UNSELECTED_SATURATION, UNSELECTED_BRIGHTNESS = 0.4, 0.5
 RIM = 1 / 12  # of a cell
 HIDDEN_GREY, HATCH_GREY = 236, 214
-TOP_CLASSES, LEGEND_COLUMNS = 5, 8
+TOP_CLASSES, LEGEND_COLUMNS, LONGEST_NAME = 5, 8, 28
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -112,11 +112,11 @@ def explanation_figure(
     return figure
 
 
-def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts: int, alpha: float = 0.2) -> None:
+def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts: int) -> None:
     """Write ``overlay_parts`` with the number of each part on it, as a PNG or JPEG file, whole or not at all."""
     from PIL import Image
 
-    picture = Image.fromarray(overlay_parts(image, parts, num_parts, alpha))
+    picture = Image.fromarray(overlay_parts(image, parts, num_parts))
     _number_parts(picture, _parts(parts, num_parts), num_parts)
     with picture_file(path) as temporary:
         picture.save(temporary)
@@ -239,14 +239,16 @@ def _bars(axes: "Axes", probabilities: NDArray[Any], class_names: Sequence[str])
     axes.barh(rows, probabilities[top], height=0.3, color=["#0072B2"] + ["#8FB8D6"] * (len(top) - 1))
     for row, index in zip(rows, top, strict=True):
         style: dict[str, Any] = {"fontsize": 8, "weight": "bold" if row == 0 else "normal"}
-        axes.text(0, row - 0.2, _shortened(class_names[index]), va="bottom", parse_math=False, clip_on=True, **style)
+        name = shortened(class_names[index], LONGEST_NAME)
+        axes.text(0, row - 0.2, name, va="bottom", parse_math=False, clip_on=True, **style)
         axes.text(1.3, row, f"{probabilities[index]:.1%}", ha="right", va="center", **style)
     axes.set(xlim=(0, 1.3), ylim=(TOP_CLASSES - 0.6, -0.7))
     axes.set_box_aspect(0.8)
     _plain(axes, "prediction")
 
 
-def _shortened(name: str, length: int = 28) -> str:
+def shortened(name: str, length: int) -> str:
+    """At most so many letters of it."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 

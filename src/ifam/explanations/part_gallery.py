@@ -93,21 +93,27 @@ def part_gallery(
     workers: int = 0,
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
+    skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PartGallery:
-    """Look through a split."""
+    """Look through a split.
+
+    Raises:
+        DataError: no such split, or an unreadable image.
+    """
     data = ImageDataModule.at_test_time(table, model.preprocessing, batch_size=batch_size, workers=workers)
     samples = table.select(split).samples
     model = model.to(device).eval()
     builder = GalleryBuilder(model.num_parts, model.preprocessing, per_part)
     done = 0
     for batch in data.loader(split):
-        require_readable(batch, skip_unreadable=False)
-        with arithmetic(precision, torch.device(device)):
-            discovery = model.discover(batch.images.to(device))
-        names = [samples[index].name for index in batch.indices.tolist()]
-        builder.add(batch.images, model.select(discovery).parts.cpu(), names)
-        done += len(batch)
+        require_readable(batch, skip_unreadable=skip_unreadable)
+        if len(batch):
+            with arithmetic(precision, torch.device(device)):
+                discovery = model.discover(batch.images.to(device))
+            names = [samples[index].name for index in batch.indices.tolist()]
+            builder.add(batch.images, model.select(discovery).parts.cpu(), names)
+        done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done, len(samples))
     return builder.gallery()

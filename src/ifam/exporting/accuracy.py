@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ifam.data.batch import require_readable
+from ifam.data.batch import reading_all, require_readable
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.errors import UsageError
@@ -34,6 +34,7 @@ class AccuracyChange:
 
 
 @torch.inference_mode()
+@reading_all()
 def accuracy_change(
     model: Classifier,
     exported: Exported,

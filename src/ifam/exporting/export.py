@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ifam.data.transforms import test_transform
-from ifam.errors import ExportError, IfamError, UsageError
+from ifam.errors import ExportError, IfamError, UsageError, first_line
 from ifam.exporting.comparison import Comparison, compare
 from ifam.exporting.formats import FORMATS, Format, check_packages
 from ifam.exporting.graphs import ExportGraph, make_graph
@@ -17,7 +17,6 @@ from ifam.exporting.int8 import round_weights
 from ifam.exporting.metadata import describe_export, weights_sha256
 from ifam.files import make_room, replacing
 from ifam.model.base import Classifier
-from ifam.model.pooled import first_line
 from ifam.preprocessing import Preprocessing
 from ifam.scenes.scene import Recipe, draw
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ifam.errors import UsageError
 from ifam.model import mask as masking
+from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier
@@ -193,6 +194,5 @@ def only_selected(images: Tensor, mask: Tensor, patch_size: tuple[int, int]) -> 
 
     The masked attention gives those patches weight 0, which is not enough: 0 times infinity is no number.
     """
-    pixels = mask.repeat_interleave(patch_size[0], 1).repeat_interleave(patch_size[1], 2)
-    seen = pixels[:, None, : images.shape[2], : images.shape[3]]
+    seen = pixels_of(mask, patch_size, images)
     return torch.where(seen, images, torch.zeros((), dtype=images.dtype))

@@ -102,7 +102,9 @@ def worst_group_accuracy_interval(
     Drawn within groups: how many images a group has was decided by those who made the test set, and a free draw would
     at times leave a small group, often the worst, nearly or entirely out. The worst may be another group in each
     resample; with close or small groups the lowest of several is low by chance, and the interval lies low. Where every
-    group is right throughout, or one is wrong throughout: that of Clopper and Pearson of so many images.
+    group is right throughout, or one is wrong throughout: that of Clopper and Pearson of so many images. Of very many
+    small groups one is wrong throughout in nearly every resample, though none is in the data: the interval then
+    reaches from 0 to the estimate.
     """
     check_groups(groups, correct.shape, num_groups)
     found = bootstrap_interval(
@@ -125,13 +127,14 @@ def worst_group_accuracy_interval(
 def _where_resamples_agree(interval: Interval, *, num_right: int, num_wrong: int) -> Interval:
     """Limits of a share that is 1, or 0, in all resamples, as of so many images that are all right, or all wrong.
 
-    Clopper and Pearson (1934): the share at which that happens with the probability of one tail.
+    Clopper and Pearson (1934): the share at which that happens with the probability of one tail. Where no group is
+    wrong throughout (``num_wrong`` = 0) the resampling alone made the 0: what the data gave is then the upper limit.
     """
     tail = (1 - interval.level) / 2
     if interval.low == interval.high == 1:
         return replace(interval, low=tail ** (1 / num_right))
     if interval.low == interval.high == 0:
-        return replace(interval, high=1 - tail ** (1 / num_wrong))
+        return replace(interval, high=1 - tail ** (1 / num_wrong) if num_wrong else interval.estimate)
     return interval
 
 

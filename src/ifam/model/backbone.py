@@ -260,6 +260,12 @@ def pad_to_patches(images: Tensor, patch: tuple[int, int]) -> Tensor:
     return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
+def pixels_of(mask: Tensor, patch: tuple[int, int], images: Tensor) -> Tensor:
+    """Bool (B, 1, H, W): the pixels of ``images`` (B, 3, H, W) in the patches of ``mask`` (B, h, w)."""
+    pixels = mask.repeat_interleave(patch[0], 1).repeat_interleave(patch[1], 2)
+    return pixels[:, None, : images.shape[2], : images.shape[3]]
+
+
 def check_backbone(vit: object) -> None:
     """Refuse, in one line, transformers whose tokens cannot be selected independently.
 

@@ -15,9 +15,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ifam.errors import CheckpointError, UsageError
+from ifam.errors import CheckpointError, UsageError, first_line
 from ifam.model.backbone import Backbone, check_backbone, refusal, resize
-from ifam.model.pooled import PooledBackbone, first_line, same_structure
+from ifam.model.pooled import PooledBackbone, same_structure
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 MOST_BLOCKS, LARGEST_SIDE = 1000, 10_000
@@ -146,7 +146,8 @@ def _described_vit(path: Path) -> VisionTransformer:
         return vision_transformer(arguments)
     except Exception as error:  # odd arguments make timm and torch raise many kinds
         raise UsageError(
-            f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer: {first_line(error)}"
+            f"backbone {path}: expected a JSON file of arguments of timm's VisionTransformer, got: {first_line(error)}"
+            "; check the path and the arguments"
         ) from error
 
 

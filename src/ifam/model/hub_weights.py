@@ -13,10 +13,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from ifam.errors import CheckpointError, UsageError
+from ifam.errors import CheckpointError, UsageError, first_line
 from ifam.files import read_json
 from ifam.model.build import Initialisation, load_state, read_safetensors, vision_transformer
-from ifam.model.pooled import first_line
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 HUB = "hf:"

@@ -28,7 +28,8 @@ CHUNK_ELEMENTS = 2**22
 
 MAX_LOG_RATIO = 20.0
 """Guard against overflow of e^{s_ij} / Z_i in the exact gradient of the mask. The ratio is unbounded for unselected j:
-in four trained ViT-S 99.9 % of them lie under e^0.3 to e^2.5, the largest is e^38 to e^54 (`benchmarks/mask_gradient.py`)."""
+in four trained ViT-S 99.9 % of them lie under e^0.3 to e^2.5, the largest is e^38 to e^54
+(`benchmarks/mask_gradient.py`)."""
 
 NOBODY = slice(0, 0)
 

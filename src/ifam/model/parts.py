@@ -32,7 +32,10 @@ def lean_to_centre(prototypes: Tensor, tokens: Tensor, strength: float = 12.0) -
         UsageError: a grid under 3×3, which has no border around a centre, or tokens that are all alike.
     """
     if min(tokens.shape[1:3]) < 3:
-        raise UsageError(f"prototypes: expected a token grid of at least 3×3, got {tokens.shape[1]}×{tokens.shape[2]}")
+        raise UsageError(
+            f"prototypes: expected a token grid of at least 3×3, got {tokens.shape[1]}×{tokens.shape[2]}; "
+            "use larger images or a smaller patch"
+        )
     wide = torch.promote_types(tokens.dtype, torch.float32)
     central = _central(tokens.shape[1], tokens.shape[2])
     flat, is_central = tokens.to(wide).flatten(1, 2), central.flatten().to(tokens.device)

@@ -9,7 +9,7 @@ import torch
 from timm.layers.helpers import to_2tuple
 from torch import Tensor, nn
 
-from ifam.errors import UsageError
+from ifam.errors import UsageError, first_line
 from ifam.model.backbone import pad_to_patches, patch_size, resize, whole_patches
 
 FAILURES = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
@@ -141,11 +141,6 @@ class PooledBackbone(nn.Module):
 def same_structure(one: nn.Module, other: nn.Module) -> bool:
     """Whether two models differ in their weights only: same layers, options and shapes."""
     return _structure(one) == _structure(other)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _structure(module: nn.Module) -> list[Any]:

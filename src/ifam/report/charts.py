@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ifam.explanations.figures import shortened
 from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
 from ifam.explanations.shapley_summary import ShapleyMean, ShapleySummary
 from ifam.report.content import Slice
@@ -10,7 +11,7 @@ from ifam.report.content import Slice
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BARS, MOST_PANELS = 20, 8
+MOST_BARS, MOST_PANELS, LONGEST_NAME = 20, 8, 40
 WIDTH = 4.2
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
@@ -30,7 +31,8 @@ def accuracy_figure(found: Sequence[Slice], average: float) -> "Figure":
         if low is not None and high is not None:
             axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
         axes.plot(estimate, row, marker, color=color, markersize=7, markeredgecolor="white")
-        axes.text(0, row - 0.24, f"{_short(one.name)}, {one.count:,}", fontsize=8.5, va="center", parse_math=False)
+        name = f"{shortened(one.name, LONGEST_NAME)}, {one.count:,}"
+        axes.text(0, row - 0.24, name, fontsize=8.5, va="center", parse_math=False)
         axes.text(1.02, row, f"{estimate:.1%}", fontsize=8.5, va="center")
     axes.axvline(average, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlim=(0, 1.14), ylim=(len(shown) - 0.5, -0.7), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
@@ -51,14 +53,10 @@ def mean_figure(found: ShapleySummary) -> "Figure":
     return shapley_figure(
         [
             ShapleyBars(
-                title=f"{_short(name)}, {mean.num_images} image{'' if mean.num_images == 1 else 's'}",
+                title=f"{shortened(name, LONGEST_NAME)}, {mean.num_images} image{'' if mean.num_images == 1 else 's'}",
                 values=mean.values,
                 error=1.96 * mean.standard_error if mean.num_images > 1 else None,
             )
             for name, mean in shapley_panels(found)
         ]
     )
-
-
-def _short(name: str, length: int = 40) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"

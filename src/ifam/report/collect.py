@@ -38,6 +38,8 @@ class Source:
     """folder of the model's run; one that does not exist if it is not from a folder"""
     split: str = "test"
     command: str | None = None
+    as_read: ImageTable | None = None
+    """the data before it got the splits that the run made of it; None if it came with its own"""
 
 
 def collect_report(
@@ -59,7 +61,8 @@ def collect_report(
     if not isinstance(model, IFAM):
         raise UsageError(f"report: expected a model with parts, got a {type(model).__name__}, which has none")
     started = time.monotonic()
-    given, table = table, table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
+    given = table if source.as_read is None else source.as_read
+    table = table.align(model.class_names).align_groups(tuple(model.training_group_sizes))
     split = table.select(source.split)
     reasons: dict[str, str] = {}
     trials = _trials(model, table, source, reasons, skip_unreadable, progress, resources)

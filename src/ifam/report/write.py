@@ -31,24 +31,25 @@ def write_report(
     device: str | torch.device = "cpu",
     precision: Precision = "32-true",
     skip_unreadable: bool = False,
+    as_read: ImageTable | None = None,
     progress: Callable[[str], Callable[[int, int], None]] = lambda what: lambda done, total: None,
 ) -> Report:
     """Measure ``model`` on a split and write what was found to ``path``, whole or not at all.
 
     ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``with_keypoint_error``:
-    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``progress``: from
+    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``as_read``: the data
+    before it got the splits that the run made of it, to tell whether it is that of the training. ``progress``: from
     what is being done to a function of (images done, images in all).
 
     Raises:
         UsageError: a model without parts, a ``path`` that cannot be, or Jinja2 is not installed.
         DataError: classes that the model does not know, no such split, or an unreadable image.
     """
-    require_jinja()
-    make_room(Path(path))
+    require_possible(Path(path))
     report = collect_report(
         model,
         table,
-        Source(run=Path(run), split=split, command=command),
+        Source(run=Path(run), split=split, command=command, as_read=as_read),
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -75,9 +76,14 @@ def render(report: Report) -> str:
     return environment.get_template(TEMPLATE).render(page(report)).lstrip()
 
 
-def require_jinja() -> None:
-    """Refuse before the work, not after it."""
+def require_possible(path: Path) -> None:
+    """Refuse before the work, not after it.
+
+    Raises:
+        UsageError: Jinja2 is not installed, or there can be no file at ``path``.
+    """
     try:
         import jinja2  # noqa: F401
     except ImportError as error:
         raise UsageError("report: expected Jinja2, found none; pip install 'ifam[report]'") from error
+    make_room(path)

@@ -46,6 +46,8 @@ class ScenesConfig:
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"scenes: expected a seed of at least 0, got {self.seed}")
         for name in ("train", "val", "test"):
             if getattr(self, name) < 4:
                 raise UsageError(f"scenes: expected {name} of at least 4 images, got {getattr(self, name)}")
@@ -118,7 +120,7 @@ def write_scenes(
     """
     config = config or ScenesConfig()
     record = folder / "scenes.json"
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == asdict(config):
+    if _is_drawn(record, config):
         return folder
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder}: expected a new folder for the scenes, got one with other files; choose another")
@@ -133,12 +135,20 @@ def write_scenes(
                 if progress is not None:
                     progress(done, total)
         write_text(temporary / record.name, json.dumps(asdict(config), indent=1) + "\n")
-        if folder.exists():
-            folder.rmdir()
-        temporary.replace(folder)
+        try:
+            if folder.exists():
+                folder.rmdir()
+            temporary.replace(folder)
+        except OSError:
+            if not _is_drawn(record, config):  # by another process meanwhile
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _is_drawn(record: Path, config: ScenesConfig) -> bool:
+    return record.is_file() and bool(json.loads(record.read_text(encoding="utf-8")) == asdict(config))
 
 
 def _write(folder: Path, rows: Iterable[Row]) -> Iterator[None]:

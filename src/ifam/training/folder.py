@@ -10,10 +10,9 @@ from typing import Any
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, DataError, IfamError, OutputError, TrainingError, UsageError
+from ifam.errors import CheckpointError, DataError, IfamError, OutputError, TrainingError, UsageError, first_line
 from ifam.files import make_folder, read_json
 from ifam.model.pickles import read_pickle
-from ifam.model.pooled import first_line
 from ifam.storage import CONFIG, DATA, WEIGHTS
 from ifam.training.stopping import StopRequest
 

@@ -13,6 +13,7 @@ from ifam.data.rows import check_classes
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
+from ifam.files import printable
 from ifam.model.base import Classifier
 from ifam.model.parts import lean_to_centre
 from ifam.model.two_stage import IFAM
@@ -94,7 +95,7 @@ def few_to_choose_by(table: ImageTable, select_by: SelectBy) -> str:
     if select_by == "last" or not 0 < fewest < FEW_VALIDATION_IMAGES:
         return ""
     images = f"{fewest} validation image{'' if fewest == 1 else 's'}{of_what}"
-    return f"warning: the best epoch was chosen on {images}: each is worth {100 / fewest:.0f} points"
+    return printable(f"warning: the best epoch was chosen on {images}: each is worth {100 / fewest:.0f} points")
 
 
 def checkpoint_activations(model: Classifier) -> None:
@@ -136,7 +137,7 @@ def initialise_prototypes(model: Classifier, table: ImageTable, config: Training
         return
     samples = table.select("train").samples
     some = replace(table, samples=samples[:: max(1, len(samples) // INITIAL_IMAGES)])
-    data = ImageDataModule(some, model.preprocessing, augmentation="none", batch_size=16, workers=0, seed=config.seed)
+    data = ImageDataModule.at_test_time(some, model.preprocessing, batch_size=16)
     model.to(device)
     tokens = []
     for batch in data.loader("train"):

@@ -1,8 +1,8 @@
 """The method that a configuration names."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from ifam.config import MethodName, TrainingConfig
+from ifam.config import LossWeights, MethodName, TrainingConfig
 from ifam.errors import UsageError
 from ifam.training.methods import GivenMasks, Method, PlainFineTuning, TwoStage
 from ifam.training.robust import GroupDRO, JustTrainTwice, LastLayer, MaskTune
@@ -18,6 +18,47 @@ METHODS: dict[MethodName, type[Method]] = {
     "masktune": MaskTune,
     "dfr": LastLayer,
 }
+
+_PARTS = frozenset(
+    {
+        "model.num_parts", "model.part_dropout", "model.temperature", "model.prototype_init", "model.centre_lean",
+        "optimizer.lr_prototypes", "optimizer.lr_tokens",
+        *(f"losses.{loss.name}" for loss in fields(LossWeights) if loss.name != "stage2"),
+    }
+)  # fmt: skip
+_PARTS_AS_MASK = frozenset(
+    {
+        "model.mask_gradient", "model.soft_masks", "model.mask_noise", "model.dropped_parts",
+        "model.stage2_part_dropout", "optimizer.stage1_epochs", "optimizer.freeze_stage1",
+    }
+)  # fmt: skip
+_FINE_TUNING = frozenset({"losses.stage2", "optimizer.lr_stage2"})
+_TOKENCUT = frozenset({"model.tokencut_features", "model.tokencut_threshold"})
+_CENTRE = frozenset({"model.centre_lean"})
+_GIVEN_MASKS = frozenset({"model.masks", "model.mask_coverage"}) | _TOKENCUT
+READS: dict[MethodName, frozenset[str]] = {
+    "ifam": _PARTS | _PARTS_AS_MASK | _FINE_TUNING,
+    "pdiscoformer": _PARTS,
+    "erm": _FINE_TUNING,
+    "early_mask": _FINE_TUNING | _GIVEN_MASKS,
+    "late_mask": _FINE_TUNING | _GIVEN_MASKS,
+    "group_dro": _FINE_TUNING | {"robustness.group_step"},
+    "jtt": _FINE_TUNING | {"robustness.upweight", "robustness.first_epochs"},
+    "masktune": _FINE_TUNING | {"robustness.tuning_epochs"},
+    "dfr": _FINE_TUNING | {"robustness.tuning_epochs"},
+}
+"""the settings that a method reads, but for those that all of them do"""
+
+
+def without_effect(config: TrainingConfig) -> dict[str, frozenset[str]]:
+    """The settings that a run with this configuration does not read, by what makes them idle."""
+    other = frozenset[str]().union(*READS.values()) - READS[config.method]
+    idle = {f"--method {config.method}": other}
+    if config.model.masks != "tokencut":
+        idle[f"--masks {config.model.masks}"] = _TOKENCUT - other
+    if config.model.prototype_init == "random":
+        idle["model.prototype_init=random"] = _CENTRE - other
+    return idle
 
 
 def make_method(config: TrainingConfig) -> Method:

@@ -16,6 +16,7 @@ from ifam.data.splits import stratified_splits
 from ifam.data.table import ImageTable
 from ifam.errors import DataError
 from ifam.evaluate import collect
+from ifam.files import printable
 from ifam.losses.objective import Terms
 from ifam.model.base import Classifier
 from ifam.preprocessing import Preprocessing
@@ -88,13 +89,8 @@ class JustTrainTwice(PlainFineTuning):
 
     def follow(self, first: Classifier, table: ImageTable) -> str:
         """Find the training images that it gets wrong."""
-        data = ImageDataModule(
-            table,
-            first.preprocessing,
-            augmentation="none",
-            batch_size=self.config.optimizer.batch_size,
-            workers=self.config.workers,
-            seed=self.config.seed,
+        data = ImageDataModule.at_test_time(
+            table, first.preprocessing, batch_size=self.config.optimizer.batch_size, workers=self.config.workers
         )
         records = collect(
             first,
@@ -179,8 +175,8 @@ class LastLayer(PlainFineTuning):
     def follow(self, first: Classifier, table: ImageTable) -> str:
         """Start from it."""
         self.first = first
-        unseen = _lacking(table.select("train").group_counts(), table.select("val").group_counts())
-        return f"warning: no validation image of {', '.join(unseen)}, so the last layer sees none" if unseen else ""
+        unseen = ", ".join(_lacking(table.select("train").group_counts(), table.select("val").group_counts()))
+        return f"warning: no validation image of {printable(unseen)}, so the last layer sees none" if unseen else ""
 
     def build(self, class_names: Sequence[str]) -> Classifier:
         """The model of the first run."""

@@ -64,7 +64,7 @@ class TrainingResult:
     best_epoch: int
     """counted from 0"""
     selection_score: float
-    """worst-group accuracy where groups are known, accuracy otherwise"""
+    """what ``TrainingConfig.select_by`` names, of the best epoch; with ``last``, the number of that epoch"""
     seconds: float
     """of all sessions, where the run was interrupted and resumed"""
 

@@ -15,12 +15,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from ifam.benchmarks.faithfulness.explained import Explained, pixels_of
+from ifam.benchmarks.faithfulness.explained import Explained
 from ifam.benchmarks.faithfulness.explainers import Explainer
 from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.losses.objective import total_loss
 from ifam.metrics.faithfulness import share_inside, top_tokens
+from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM

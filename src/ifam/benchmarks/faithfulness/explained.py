@@ -96,10 +96,3 @@ def randomised(model: Classifier, seed: int) -> Classifier:
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     return copied
-
-
-def pixels_of(mask: Tensor, patch_size: tuple[int, int], images: Tensor) -> Tensor:
-    """Bool (B, 1, H, W): the pixels of the patches in ``mask`` (B, h, w)."""
-    height, width = patch_size
-    pixels = mask.repeat_interleave(height, 1).repeat_interleave(width, 2)
-    return pixels[:, None, : images.shape[2], : images.shape[3]]

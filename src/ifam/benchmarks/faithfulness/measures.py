@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifam.benchmarks.faithfulness.explained import Explained, pixels_of, randomised
+from ifam.benchmarks.faithfulness.explained import Explained, randomised
 from ifam.benchmarks.faithfulness.explainers import Explainer, deep_lift_gap
 from ifam.config import Precision
 from ifam.data.batch import require_readable
@@ -25,6 +25,7 @@ from ifam.metrics.faithfulness import (
     top_tokens,
 )
 from ifam.metrics.parts import mask_intersection_union, mean_image_iou
+from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
@@ -57,6 +58,11 @@ class Photographs:
         """Where each batch lies."""
         return (slice(start, start + size) for start in range(0, len(self.images), size))
 
+    def others(self, place: slice) -> Tensor:
+        """For each photograph of a batch another one of it; for one that is alone there, the one before it."""
+        images = self.images[place]
+        return images.roll(1, 0) if len(images) > 1 else self.images.roll(1, 0)[place]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -77,7 +83,7 @@ def sample(table: ImageTable, count: int, seed: int) -> ImageTable:
     """At most ``count`` test images, the groups in turn, so that any first few are of all groups.
 
     Raises:
-        DataError: there is no test image.
+        DataError: there are fewer than two, and each lends another its background.
     """
     test = table.select("test")
     generator = torch.Generator().manual_seed(seed)
@@ -88,9 +94,13 @@ def sample(table: ImageTable, count: int, seed: int) -> ImageTable:
         group = test.samples[place].group
         seen[group] = seen.get(group, -1) + 1
         rounds.append((seen[group], -1 if group is None else group, place))
-    if not rounds:
-        raise DataError(f"{table.root}: expected a test split with images, got none")
-    return replace(test, samples=tuple(test.samples[place] for _, _, place in sorted(rounds)[:count]))
+    chosen = sorted(rounds)[:count]
+    if len(chosen) < 2:
+        raise DataError(
+            f"{table.root}: expected two test images or more, since each lends another its background, got "
+            f"{len(chosen)}; add images to the test split"
+        )
+    return replace(test, samples=tuple(test.samples[place] for _, _, place in chosen))
 
 
 def read_photographs(table: ImageTable, preprocessing: Preprocessing) -> tuple[Tensor, Tensor | None]:
@@ -141,7 +151,7 @@ def measure_row(
             maps.append(explainer.attribute(explained, images, explained.logits.argmax(1)).float())
             seconds += time.perf_counter() - started
             kept = top_tokens(maps[-1].abs(), photographs.areas[place])
-            parts.append(after_replacement(explained, images, kept, protocol))
+            parts.append(after_replacement(explained, images, photographs.others(place), kept, protocol))
             curved = max(0, protocol.curve_images - place.start)
             parts.append(areas_under_curves(explained, images[:curved], maps[-1][:curved]))
         progress(min(place.stop, len(photographs.images)), len(photographs.images))
@@ -157,13 +167,15 @@ def measure_row(
 
 
 @torch.no_grad()
-def after_replacement(explained: Explained, images: Tensor, kept: Tensor, protocol: Protocol) -> dict[str, Tensor]:
-    """What the whole model answers when all but the ``kept`` (B, h, w) is noise, or of another photograph."""
+def after_replacement(
+    explained: Explained, images: Tensor, others: Tensor, kept: Tensor, protocol: Protocol
+) -> dict[str, Tensor]:
+    """What the whole model answers when all but the ``kept`` (B, h, w) is noise, or of the ``others`` (B, 3, H, W)."""
     seen = pixels_of(kept, explained.backbone.patch_size, images)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(protocol.seed)).to(images)
     before, chosen = explained.logits, explained.logits.argmax(1)
     found = {}
-    for name, other in (("noise", noise), ("photo", images.roll(1, 0))):
+    for name, other in (("noise", noise), ("photo", others)):
         after = explained.anew(torch.where(seen, images, other)).float()
         found[f"{name}_change"] = (log_odds(after, chosen) - log_odds(before, chosen)).abs()
         found[f"{name}_flips"] = after.argmax(1) != chosen

@@ -27,7 +27,6 @@ BLOCKS = {
     "bottom": "bottom",
     "null_share": "on the null block ↓",
 }
-BETTER_HIGH = ("insertion", "pointing", "iou", "difference")
 MODELS = {"ifam-1": "iFAM", "erm": "plain ViT"}
 
 

@@ -32,6 +32,7 @@ from ifam.benchmarks.measure import seeded, take_or_train
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of
 from ifam.benchmarks.suite import BENCHMARKS
 from ifam.console import show_progress
+from ifam.data.batch import reading_all
 from ifam.data.read import read_table
 from ifam.errors import UsageError
 from ifam.explanations.explanation import to_photograph
@@ -67,6 +68,7 @@ class Request:
         return self.json_path.with_suffix(".png")
 
 
+@reading_all()
 def run_faithfulness(request: Request, say: Callable[[str], None] = print) -> list[Path]:
     """Measure every explainer on every model and seed.
 

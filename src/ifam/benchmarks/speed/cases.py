@@ -11,6 +11,7 @@ from ifam.benchmarks.speed.theirs import Checkout, fixed_mask
 from ifam.benchmarks.speed.timing import (
     Work,
     in_turn,
+    is_cuda,
     matrix_product_rate,
     medians,
     operations,
@@ -173,7 +174,7 @@ def leave_one_out(setting: Setting, bench: Bench) -> Measurement:
     images = make_images(setting, bench.device)
     _keep(model, setting.kept)
     parts = range(model.num_parts)
-    batches = torch.split(images, len(images) if bench.device == "cuda" else CPU_BATCH)
+    batches = torch.split(images, len(images) if is_cuda(bench.device) else CPU_BATCH)
 
     def once() -> None:
         for batch in batches:

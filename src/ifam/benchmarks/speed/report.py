@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifam.benchmarks.report import circumstances
 from ifam.benchmarks.speed.cases import Measurement
-from ifam.benchmarks.speed.timing import medians
+from ifam.benchmarks.speed.timing import is_cuda, medians
 from ifam.files import replacing
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def to_markdown(
 ) -> str:
     """A list for each setting: medians, and what follows from them."""
     machine = circumstances()
-    name = machine["gpu"] if device == "cuda" else f"{machine['cpu']}, {machine['threads']} threads"
+    name = machine["gpu"] if is_cuda(device) else f"{machine['cpu']}, {machine['threads']} threads"
     torch_version = machine["versions"]["torch"]
     lines = [
         "# Speed",

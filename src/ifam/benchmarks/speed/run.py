@@ -7,6 +7,7 @@ from pathlib import Path
 from ifam.benchmarks.speed.cases import Bench, Measurement
 from ifam.benchmarks.speed.report import draw, to_json, to_markdown
 from ifam.benchmarks.speed.suite import on_cpu, on_gpu
+from ifam.benchmarks.speed.timing import is_cuda
 from ifam.errors import UsageError
 from ifam.files import make_room, write_text
 
@@ -21,7 +22,7 @@ def run_speed(
     Raises:
         UsageError: there is no such case.
     """
-    cases = on_gpu() if bench.device == "cuda" else on_cpu()
+    cases = on_gpu() if is_cuda(bench.device) else on_cpu()
     unknown = [name for name in chosen if name not in cases]
     if unknown:
         raise UsageError(f"methods: expected some of {', '.join(cases)}, got {unknown[0]!r}")

@@ -32,10 +32,15 @@ def in_turn(sides: Mapping[str, Work], rounds: int, device: str) -> dict[str, li
     return seconds
 
 
+def is_cuda(device: str) -> bool:
+    """Whether it is a GPU, named with its number or without."""
+    return torch.device(device).type == "cuda"
+
+
 def wait(device: str) -> None:
     """For the work that the device still has before it."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if is_cuda(device):
+        torch.cuda.synchronize(device)
 
 
 def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
@@ -61,7 +66,7 @@ def matrix_product_rate(rows: int, width: int, dtype: torch.dtype, device: str, 
     """Operations a second of the product that transformers are made of: (rows, width) by (width, 4 · width)."""
     left = torch.randn(rows, width, device=device, dtype=dtype)
     right = torch.randn(4 * width, width, device=device, dtype=dtype)
-    repeats = max(1, int(2e10 if device == "cpu" else 2e13) // (8 * rows * width * width))
+    repeats = max(1, int(2e13 if is_cuda(device) else 2e10) // (8 * rows * width * width))
 
     def products() -> None:
         for _ in range(repeats):
@@ -76,14 +81,14 @@ def peak_memory(work: Callable[..., Work], arguments: tuple[Any, ...], device: s
 
     On a CPU, in a process of its own, of which the operating system keeps the highest resident size.
     """
-    if device == "cuda":
+    if is_cuda(device):
         prepared = work(*arguments)
         wait(device)
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         prepared()
         wait(device)
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated(device) - before
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure_here, args=(work, arguments, sender))
