@@ -46,10 +46,14 @@ class Recorded:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.lines: list[dict[str, float]] = []
+        self.finished = False
         self.config: dict[str, Any] = {}
 
     def log(self, line: dict[str, float]) -> None:
         self.lines.append(line)
+
+    def finish(self) -> None:
+        self.finished = True
 
 
 @pytest.fixture
@@ -74,6 +78,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
 def test_wandb_gets_the_run_folder_and_the_numbers_of_every_epoch(wandb: list[Recorded], tmp_path: Path) -> None:
     train(tmp_path / "run", "wandb")
     (begun,) = wandb
+    assert begun.finished  # or a second training of this process would go on in it
     assert (begun.options["dir"], begun.options["project"]) == (str(tmp_path / "run"), "ifam")
     steps = zip(LAST_STEPS, written(tmp_path / "run"), strict=True)
     assert begun.lines == [line | {"trainer/global_step": step} for step, line in steps]

@@ -53,7 +53,14 @@ from ifam.training.prepare import (
 )
 from ifam.training.registry import make_method
 from ifam.training.stopping import StopRequest, listening
-from ifam.training.trainer import LoggerName, check_logger, check_processes, make_trainer, quiet_lightning
+from ifam.training.trainer import (
+    LoggerName,
+    check_logger,
+    check_processes,
+    end_logged_run,
+    make_trainer,
+    quiet_lightning,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +129,7 @@ def train(
                 trainer = make_trainer(method.config, device, folder, callbacks, logger, processes)
                 with naming_checkpoint(last, stop):
                     trainer.fit(module, data, ckpt_path=last, weights_only=None)
+                end_logged_run(trainer)
             if best.epoch is None or best.best is None:
                 raise DataError(f"{own.root}: expected validation images to choose the best epoch on, got none")
             if few := few_to_choose_by(own, method.config.select_by):

@@ -131,6 +131,15 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def end_logged_run(trainer: Trainer) -> None:
+    """W&B has one run at a time in a process: the next training begins one of its own."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
 def _logger(name: LoggerName | None, folder: Path) -> Any:
     """An extra place for the metrics; metrics.jsonl is always written."""
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
