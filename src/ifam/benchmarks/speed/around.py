@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,7 @@ def processes(setting: Setting, bench: Bench) -> Measurement:
     cores = os.cpu_count() or 1
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= cores]
     seconds = {f"{count} processes": _together(setting, bench.rounds, count, cores // count) for count in counts}
-    rates = {side: len(setting.kept) / min(times) for side, times in seconds.items()}
-    numbers = {f"images/s, {side}": rate for side, rate in rates.items()}
+    numbers = {f"images/s, {side}": len(setting.kept) / median(times) for side, times in seconds.items()}
     return Measurement(case="processes", setting=setting, images=len(setting.kept), seconds=seconds, numbers=numbers)
 
 
@@ -64,7 +64,7 @@ def loading(setting: Setting, bench: Bench) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         table = _photographs(Path(folder), count=64)
         seconds = {f"{count} workers": _load(table, setting, count, bench.rounds) for count in counts}
-    numbers = {f"images/s, {side}": len(table.samples) / min(times) for side, times in seconds.items()}
+    numbers = {f"images/s, {side}": len(table.samples) / median(times) for side, times in seconds.items()}
     return Measurement(case="loading", setting=setting, images=len(table.samples), seconds=seconds, numbers=numbers)
 
 
