@@ -172,6 +172,16 @@ def test_under_autocast_on_a_cpu_stage2_answers_in_float32(training: bool, make_
     assert [torch.equal(a, b) for a, b in zip(wide, narrow, strict=True)] == [not training] * 2
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_under_autocast_on_a_cpu_patches_are_embedded_in_float32(training: bool, make_model: Any) -> None:
+    model, images = make_model().train(training), draw_images()
+    wide = model.stage1.embed(images)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.stage1.embed(images)[1], wide) is not training
+        lowered = model.stage1(images)
+    assert not torch.equal(lowered, model.stage1(images))  # the blocks are not
+
+
 @pytest.mark.parametrize("selected", [False, True])
 @torch.inference_mode()
 def test_empty_and_full_masks(selected: bool, make_model: Any) -> None:

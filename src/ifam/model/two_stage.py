@@ -1,7 +1,6 @@
 """The two-stage model. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any, get_args
 
 import torch
@@ -13,6 +12,7 @@ from ifam.model import mask as masking
 from ifam.model import parts as part_maths
 from ifam.model.base import BackboneSpec, Classifier, at_least, check_mask
 from ifam.model.classifier import TokenClassifier, bias_free_linear
+from ifam.model.precision import float32_on_cpu
 from ifam.output import EncodedDiscovery, Output, PartDiscovery, Selection
 from ifam.preprocessing import Preprocessing
 from ifam.processes import WHOLE, Share
@@ -278,8 +278,7 @@ class IFAM(Classifier):
 
         It is the smaller part of the work, and an answer near the border of two classes turns with bfloat16's rounding.
         """
-        widened = images.device.type == "cpu" and not self.training and torch.is_autocast_enabled("cpu")
-        with torch.autocast("cpu", enabled=False) if widened else nullcontext():
+        with float32_on_cpu(images.device, training=self.training):
             logits: Tensor = self._masked_classifier(images, masks)
         return logits
 
