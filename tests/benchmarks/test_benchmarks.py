@@ -23,6 +23,7 @@ from ifam.commands.benchmark import _as_typed
 from ifam.config import TrainingConfig, override
 from ifam.errors import DataError, UsageError
 from ifam.interventions import Intervention
+from ifam.training.folder import LAST, saying_how_to_go_on
 
 TINY = {
     "model.backbone": "test_vit",
@@ -153,6 +154,20 @@ def test_interrupted_and_resumed(data: Path, tmp_path: Path, monkeypatch: pytest
     resumed = bench("ablation", data, tmp_path / "resumed", methods=["full", "no-second-stage"], seeds=(0,))
     for one, other in zip(straight["lines"], resumed["lines"], strict=True):
         assert one["test"] == other["test"]
+
+
+def test_what_stops_a_run_does_not_offer_an_option_that_a_benchmark_lacks(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(config: Any, table: Any, folder: Path, **options: Any) -> None:
+        (folder / LAST).parent.mkdir(parents=True)
+        (folder / LAST).touch()
+        with saying_how_to_go_on(folder):
+            raise DataError("a.png: expected an image, got none")
+
+    monkeypatch.setattr(measuring, "train", stop)
+    with pytest.raises(DataError, match=r"got none; the same command goes on from .*last\.ckpt$"):
+        bench("ablation", data, tmp_path, methods=["full"], seeds=(0,))
 
 
 def test_each_family_of_interventions_has_a_line(data: Path, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from ifam.benchmarks.suite import Benchmark
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device
-from ifam.errors import DataError, UsageError
+from ifam.errors import DataError, IfamError, UsageError
 from ifam.files import write_text
 from ifam.intervene import trials_on_validation
 from ifam.interventions import Intervention, is_sure
 from ifam.model.two_stage import IFAM
 from ifam.storage import CONFIG, load
-from ifam.training.folder import RESULT, check_same_data, check_same_settings
+from ifam.training.folder import RESULT, RESUMING, check_same_data, check_same_settings
 from ifam.training.run import train
 
 Configure = Callable[[Row, Settings], TrainingConfig]
@@ -129,6 +129,9 @@ def take_or_train(
             train(seeded(config, seed), read_table(data), folder, resume=begun, say=say)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"interrupted in {folder}; the same command goes on from there") from stop
+        except IfamError as error:  # a benchmark resumes without being asked
+            error.args = (str(error).replace(RESUMING, "the same command"),)
+            raise
     return take(config, seed, data, folder)
 
 

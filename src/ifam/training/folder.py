@@ -20,6 +20,8 @@ METRICS, RESULT, CHECKPOINTS = "metrics.jsonl", "result.json", "checkpoints"
 LAST, LOCK = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/.lock"
 FIRST = "first"
 """the run that comes before, of methods that train twice"""
+RESUMING = "the same command with --resume"
+"""what to run again, of ``ifam train``"""
 RESUMABLE = (
     "precision", "activation_checkpointing", "compile", "workers", "device", "skip_unreadable", "checkpoint_minutes"
 )  # fmt: skip
@@ -113,8 +115,8 @@ def how_to_go_on(folder: Path) -> str:
     """What to tell the user of a run that was stopped."""
     last = _last_checkpoint(folder)
     if last is None:
-        return f"nothing was saved in {folder} yet: the same command with --resume begins again"
-    return f"the same command with --resume goes on from {last}"
+        return f"nothing was saved in {folder} yet: {RESUMING} begins again"
+    return f"{RESUMING} goes on from {last}"
 
 
 @contextmanager
