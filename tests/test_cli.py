@@ -18,6 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 import ifam
 from ifam.cli import main, parser
 from ifam.commands.settings import training_config, warning_of_idle
+from ifam.commands.train import next_command
 from ifam.config import read
 from ifam.console import print_evaluation
 from ifam.evaluate import Evaluation
@@ -326,6 +327,13 @@ def test_train_says_its_own_lines_only(place: Path, capfd: pytest.CaptureFixture
     few = r"warning: the best epoch was chosen on 1 validation image of finch/land: each is worth 100 points\n"
     last = r"best epoch 2, validation score .*\nnext: ifam evaluate new scenes\n"
     assert re.fullmatch(epoch.format(r"1/2 \(stage 1 alone\)") + epoch.format("2/2") + few + last, out), out
+
+
+def test_train_names_a_command_that_works_without_a_test_split() -> None:
+    run, data = Path("run"), Path("my birds")
+    assert next_command(run, data, []) == next_command(run, data, ["train", "test"]) == "ifam evaluate run 'my birds'"
+    assert next_command(run, data, ["train", "val"]).startswith("ifam evaluate run 'my birds' --split val (")
+    assert next_command(run, data, ["train"]).startswith("ifam evaluate run DATA, of other images")
 
 
 def test_train_names_what_was_given_in_vain(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,19 @@ def test_overlays_are_named_after_the_files(model: IFAM, paths: list[Path], tmp_
         assert picture.size == (480, 480)  # 32 pixels, enlarged by a whole number
 
 
+def test_overlays_never_take_the_place_of_photographs(
+    model: IFAM, paths: list[Path], tmp_path: Path, refuses_line: Any
+) -> None:
+    before = [path.read_bytes() for path in paths]
+    (tmp_path / "link").symlink_to(paths[0].parent)
+    for folder in (paths[0].parent, tmp_path / "link"):
+        with refuses_line("overlays", "another folder than that of the photographs", folder):
+            list(predict(model, paths, overlays=folder))
+    assert [path.read_bytes() for path in paths] == before
+    list(predict(model, paths[:1], overlays=paths[0].parent / "pictures"))
+    assert (paths[0].parent / "pictures/0.png").is_file()
+
+
 def test_overlay_names() -> None:
     assert overlay_names([]) == []
     assert overlay_names([Path("a/1.jpg"), Path("b/2.jpg")]) == ["1.png", "2.png"]
@@ -201,6 +214,16 @@ def test_masks_are_no_photographs(tmp_path: Path) -> None:
     assert sorted(find_images([str(root), str(root / "images")])) == images
     (root / "metadata.csv").write_text("of,something,else\n")
     assert len(list(find_images([str(root)]))) == 24
+
+
+def test_the_photographs_of_a_table(tmp_path: Path, refuses_line: Any) -> None:
+    root = write_scenes(tmp_path / "scenes", {"train": 1, "val": 1, "test": 1})
+    names = [f"images/{path.name}" for path in sorted((root / "images").iterdir())][:3]
+    (root / "some.csv").write_text("path,note\n" + "".join(f"{name},x\n" for name in names))
+    assert list(find_images([str(root / "some.csv")])) == [root / name for name in names]
+    (root / "gone.csv").write_text("path\nimages/gone.png\n")
+    with refuses_line("gone.csv", "images/gone.png", error=DataError):
+        list(find_images([str(root / "gone.csv")]))
 
 
 def test_images_are_never_held_all_at_once(model: IFAM, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments, here = sys.argv[1:] if arguments is None else arguments, ALONE
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
         sys.stdout.reconfigure(errors=ESCAPED)
+    if "--debug" not in arguments:
+        warnings.formatwarning = _warning_line
     try:
         here = started()
         _check_words(arguments)
@@ -104,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {_line(error)}", file=sys.stderr)
         return error.exit_status if isinstance(error, IfamError) else 1
     return 0
+
+
+def _warning_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    """Without the line of code that it came from."""
+    return f"warning: {printable(message)}\n"
 
 
 def _has_the_say(error: Exception, here: Processes) -> bool:

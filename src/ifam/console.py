@@ -196,7 +196,8 @@ def print_sharded(found: "ShardedPrediction", folder: object) -> None:
         return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(found.statuses.items()))
     total = sum(found.statuses.values())
-    print(f"{done}; {folder} is complete: every one of {total} images once, in {found.shards} shards ({counts})")
+    shards = f"{found.shards} shard{'' if found.shards == 1 else 's'}"
+    print(f"{done}; {folder} is complete: {_images(total)}, each once, in {shards} ({counts})")
 
 
 def print_certificate(found: "Certificate") -> None:

@@ -13,7 +13,7 @@ from ifam.data.table import ImageTable, Sample, evenly_spaced
 from ifam.errors import DataError
 
 SMALL_GROUP = 20  # training images: below that, its accuracy hangs on a handful
-SMALL_CLASS = 10  # images: a tenth of it becomes the validation split where there are no splits
+SMALL_CLASS = 10  # training images
 IMBALANCE = 10  # largest class over smallest
 _PACKAGES = ("torch", "torchvision", "timm", "lightning")
 
@@ -178,9 +178,17 @@ def _warnings(table: ImageTable, parts: Mapping[str, ImageTable]) -> Iterable[st
         masks = sum(sample.mask is not None for sample in part.samples)
         if 0 < masks < len(part):
             yield f"{split}: {masks} of {len(part)} images have masks, which are used where all have one"
-    training = parts.get("train") or parts.get("all")
-    if training:
-        yield from _training_warnings(training)
+    if not table.splits or "train" in table.splits:
+        yield from _training_warnings(_training_part(table))
+
+
+def _training_part(table: ImageTable) -> ImageTable:
+    """What training would train on; all images where it would be refused."""
+    try:
+        made = table if table.splits else table.with_splits(seed=0)
+        return (made if "val" in made.splits else made.with_validation(seed=0)).select("train")
+    except DataError:
+        return table
 
 
 def _split_warnings(table: ImageTable) -> Iterable[str]:
@@ -194,9 +202,12 @@ def _split_warnings(table: ImageTable) -> Iterable[str]:
             yield "no train, val and test splits: training makes them"
             if "test" not in made.splits:
                 yield "too few images for a test split, which takes four of one class (and group)"
-        elif "train" in table.splits and "val" not in table.splits:
-            table.with_validation(seed=0)
-            yield "no val split: training holds out a tenth of the training images to select the model on"
+        elif "train" in table.splits:
+            if "val" not in table.splits:
+                table.with_validation(seed=0)
+                yield "no val split: training holds out a tenth of the training images to select the model on"
+            if "test" not in table.splits:
+                yield "no test split: what a model is worth, only other images can tell"
     except DataError as error:
         yield f"training would be refused: {str(error).removeprefix(f'{table.root}: ')}"
 
@@ -213,7 +224,7 @@ def _shape_warnings(sizes: Sequence[Size]) -> Iterable[str]:
 def _training_warnings(training: ImageTable) -> Iterable[str]:
     for name, count in training.group_counts().items():
         if count < SMALL_GROUP:
-            yield f"group {name} has {count} training images"
+            yield f"group {name} has {count} training image{'' if count == 1 else 's'}"
     counts = training.class_counts()
     for name, count in counts.items():
         if count < SMALL_CLASS:

@@ -54,15 +54,19 @@ def remove_leftovers(path: Path) -> None:
         temporary.unlink()
 
 
-def make_room(path: Path) -> None:
+def make_room(path: Path, *, suffix: str = "") -> None:
     """Create the folder of a file to be; called before long work whose result goes there.
 
     Raises:
-        UsageError: no file can be there.
+        UsageError: no file can be there, or its name does not end in ``suffix``.
     """
     if path.is_dir():
         raise UsageError(f"{path}: expected the name of a file to write, got a folder; add a name")
+    if suffix and path.suffix.lower() != suffix:
+        raise UsageError(f"{path}: expected a name ending in {suffix}, got {path.name!r}; add it")
     make_folder(path.parent)
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path.parent}: expected a folder to write to, got one without permission; choose another")
 
 
 def make_folder(folder: Path) -> None:

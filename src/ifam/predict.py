@@ -100,10 +100,13 @@ def predict(
     ``overlays``: a folder for pictures of the parts over the photographs, see `overlay_names`.
 
     Raises:
-        UsageError: an impossible argument, or one that asks for parts of a model that has none.
+        UsageError: an impossible argument, one that asks for parts of a model that has none, or pictures that could
+            take the place of photographs.
     """
-    if overlays is not None and not isinstance(model, IFAM):
-        raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
+    if overlays is not None:
+        if not isinstance(model, IFAM):
+            raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
+        _check_apart(overlays, paths)
     settings = PredictionSettings(
         min_kept=min_kept, remove_parts=remove_parts, token_quantile=token_quantile, precision=precision
     )
@@ -140,6 +143,12 @@ def predict_batches(
                 zip(batch.indices.tolist(), _rows(model, output, batch, images, settings.min_kept), strict=True)
             )
         yield PredictedBatch(rows=[rows[index] for index in sorted(rows)], batch=batch, output=output)
+
+
+def _check_apart(overlays: Path, images: Sequence[ImageFile]) -> None:
+    """Pictures in the folder of photographs could replace some, or be taken for some later."""
+    if overlays.resolve() in {folder.resolve() for folder in {Path(str(image)).parent for image in images}}:
+        raise UsageError(f"overlays: expected another folder than that of the photographs, got {overlays}; choose one")
 
 
 def overlay_names(images: Sequence[ImageFile]) -> list[str]:

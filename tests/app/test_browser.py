@@ -149,3 +149,18 @@ def test_what_goes_wrong_is_one_line(page: Any, tmp_path: Path) -> None:
     toast.wait_for()
     assert "text.png: expected an image, got a file of unknown format" in toast.inner_text()
     assert str(tmp_path) not in toast.inner_text()
+
+
+def test_no_answer_stands_beside_a_photograph_that_was_refused(page: Any, photograph: Path, tmp_path: Path) -> None:
+    after(page, lambda: page.set_input_files("input[type=file]", photograph))
+    page.wait_for_selector("[data-value]")
+    page.locator("#parts input").first.uncheck()
+    (tmp_path / "text.png").write_text("no image")
+    page.get_by_label("Remove this file").or_(page.locator("button[aria-label='Clear']")).first.click()
+    page.set_input_files("input[type=file]", tmp_path / "text.png")
+    page.locator(".toast-body").wait_for()
+    page.wait_for_function("() => !document.querySelector('.frame img')")
+    assert page.locator("[data-probability], [data-value]").count() == 0
+    assert "Drop a photograph" in page.inner_text("body")
+    assert page.locator("#parts input:checked").count() == 3
+    assert "text.png" not in page.locator("body").inner_text().replace(page.locator(".toast-body").inner_text(), "")

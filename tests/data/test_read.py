@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from ifam.data.read import read_table
+from ifam.data.read import read_table, tables_left_out
 
 
 def test_layouts_are_recognised(scenes, tmp_path_factory, draw):
@@ -12,6 +12,20 @@ def test_layouts_are_recognised(scenes, tmp_path_factory, draw):
     assert read_table(str(root)).layout == "folders"
     (root / "list.CSV").write_text("path,label\na/1.png,x\nb/1.png,y\n")
     assert read_table(root / "list.CSV").layout == "table"
+
+
+def test_tables_by_which_a_folder_is_not_read(scenes, tmp_path_factory, draw):
+    root = tmp_path_factory.mktemp("birds")
+    draw(root / "images/1.png")
+    draw(root / "masks/1.png")
+    table = root / "birds.csv"
+    table.write_text("path,label\nimages/1.png,x\n")
+    assert tables_left_out(root) == [table]
+    (root / "masks").rename(root / "silhouettes")
+    assert read_table(root).class_names == ("images", "silhouettes")
+    assert tables_left_out(root) == [table]
+    for other in (table, scenes, root / "images", root / "gone"):
+        assert tables_left_out(other) == []
 
 
 def test_what_is_not_a_data_set(tmp_path, draw, refuses):

@@ -7,6 +7,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,13 +21,31 @@ from ifam.explanations.figures import (
     part_style,
     picture_file,
     save_overlay,
+    shortened,
 )
+from ifam.explanations.fonts import use_fonts_for
 
 CELL = 20
 
 
 def photograph(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_letters_that_the_font_of_the_figures_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def titled(title: str) -> Figure:
+        figure = Figure()
+        figure.suptitle(title)
+        use_fonts_for(figure)
+        return figure
+
+    plain, odd = titled("Möwe").texts[0], titled("ꜳ \U0001d63c").texts[0]  # sans-serif bold italic A: in STIXGeneral
+    assert plain.get_fontfamily() == ["sans-serif"]
+    assert odd.get_fontfamily()[0] == "sans-serif"
+    assert len(odd.get_fontfamily()) > 1
+    monkeypatch.setattr(fontManager, "ttflist", [])
+    with pytest.warns(UserWarning, match="no installed font has 日 本; install one"):
+        titled("日本")
 
 
 def inner(row: int, column: int) -> tuple[slice, slice]:
@@ -254,3 +273,10 @@ def test_arguments_that_cannot_be(tmp_path: Path) -> None:
 
 def test_no_pyplot() -> None:
     assert "pyplot" not in Path(figures.__file__).read_text(encoding="utf-8")
+
+
+def test_long_names_keep_beginning_and_end() -> None:
+    assert shortened("gull", 4) == "gull"
+    names = [f"Northern long-tailed seabird, adult in breeding plumage/{place}" for place in ("coast", "field")]
+    short = [shortened(name, 20) for name in names]
+    assert short == ["Northern l…age/coast", "Northern l…age/field"]

@@ -97,11 +97,18 @@ def test_a_worst_group_no_better_than_guessing_is_bad(make: Make, table: ImageTa
         assert model.stage2 is not None
         model.stage2.head.weight.zero_()  # one answer: right in all of a group, or in none
     report = write_report(model, table, page)
-    assert verdict(report)[0].kind == "bad"
-    assert "That is no better than guessing." in text(page)
     worst = report.groups[0]
-    better = replace(worst, accuracy=replace(worst.accuracy, estimate=0.51))
-    assert verdict(replace(report, groups=[better]))[0].kind != "bad"
+    assert "So few images say little." in text(page)
+    assert verdict(report)[0].kind == "caution"
+    for estimate, high, words, kind in (
+        (0.3, 0.5, "That is no better than guessing.", "bad"),
+        (0.45, 0.55, "That may be no better than guessing.", "bad"),
+        (0.51, 0.6, "points below all images.", "good"),
+    ):
+        many = replace(worst, count=200, accuracy=replace(worst.accuracy, estimate=estimate, high=high))
+        found = verdict(replace(report, groups=[many]))[0]
+        assert found.text.endswith(words)
+        assert found.kind == kind
 
 
 @pytest.mark.parametrize(

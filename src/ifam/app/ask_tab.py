@@ -106,6 +106,8 @@ class AskTab:
             self.examples.pick(self.on_example, None, [*shown, *controls, *added, self.upload], **quiet),
         ):
             event.success(self.after_answer, self.question, added, **quiet)
+            # or the answer to the photograph before would stand beside the name of this one
+            event.failure(self.on_refused, None, [*shown, *controls, *added, self.upload], **quiet)
         # a control whose value says all skips what was overtaken, and is not set back; clicks and strokes all count
         latest, each = quiet | {"trigger_mode": "always_last"}, quiet | {"trigger_mode": "multiple"}
         self.parts.input(self.on_parts, [self.question, self.parts], shown, **latest)
@@ -131,6 +133,13 @@ class AskTab:
         if index not in range(len(self.samples)):
             raise UsageError(f"example: expected 0 to {len(self.samples) - 1}, got {index}")
         return [*self._first(ask_file(self.model, self.samples[index].path)), None]
+
+    def on_refused(self) -> list[Any]:
+        """A photograph that could not be asked about: none is there."""
+        names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
+        parts = gr.CheckboxGroup(list(zip(names, range(count), strict=True)), value=list(range(count)))
+        threshold = gr.Slider(value=0, label=view.quantile_label(None))
+        return [None, view.note_html(START), "", "", parts, threshold, "", gr.Button(visible=False), None]
 
     @one_line
     def on_parts(self, asked: Question | None, chosen: list[int]) -> list[Any]:

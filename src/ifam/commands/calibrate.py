@@ -28,7 +28,8 @@ def run(options: Namespace) -> None:
     """``ifam calibrate``."""
     from ifam.calibrate import calibrate
     from ifam.config import QUANTILES
-    from ifam.storage import save
+    from ifam.files import make_room
+    from ifam.storage import WEIGHTS, save
 
     if options.run_folder.startswith("hf:"):
         raise UsageError(
@@ -36,6 +37,7 @@ def run(options: Namespace) -> None:
             f"first: hf download {options.run_folder.removeprefix('hf:')} --local-dir model"
         )
     model = load_with_parts(options.run_folder)
+    make_room(Path(options.run_folder, WEIGHTS))
     thresholds = calibrate(
         model,
         read_data(options),

@@ -49,7 +49,7 @@ def run(options: Namespace) -> None:
     from ifam.storage import load
 
     if options.json is not None:
-        make_room(options.json)
+        make_room(options.json, suffix=".json")
     used = resources(options)
     table = read_data(options)
     with joined(used["device"]) as processes:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ifam.console import show_progress
 from ifam.device import pick_device
 from ifam.errors import UsageError
-from ifam.files import listed
+from ifam.files import listed, printable
 from ifam.processes import started
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ifam.data.table import ImageTable
     from ifam.model.two_stage import IFAM
@@ -20,7 +20,22 @@ if TYPE_CHECKING:
 
 def data_path(options: Namespace, run_folder: str | None = None) -> Path:
     """DATA, or the generated data set where none is given, see `scenes_path`."""
-    return scenes_path(run_folder) if options.data is None else Path(options.data)
+    if options.data is None:
+        return scenes_path(run_folder)
+    say_what_is_left_out([options.data])
+    return Path(options.data)
+
+
+def say_what_is_left_out(folders: "Sequence[str | Path]") -> None:
+    """A line for each folder that holds a table by which it is not read."""
+    from ifam.data.read import tables_left_out
+
+    for folder in folders:
+        left_out = tables_left_out(Path(folder))
+        if left_out and started().is_first:
+            names = listed([path.name for path in left_out], 5)
+            line = f"{folder}: its folders and images are read, not {names}; to go by a table, name the table"
+            print(printable(line), file=sys.stderr)
 
 
 def scenes_path(run_folder: str | None = None) -> Path:
@@ -106,6 +121,7 @@ def images_or_scenes(options: Namespace, *, tars: bool = False) -> list[Path]:
     from ifam.data.folders import IMAGE_SUFFIXES
 
     if options.images:
+        say_what_is_left_out(options.images)
         return list(find_images(options.images, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES))
     from ifam.data.read import read_table
 

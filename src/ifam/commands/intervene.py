@@ -44,9 +44,10 @@ def run(options: Namespace) -> None:
     from ifam.files import make_room, write_text
     from ifam.intervene import intervene
 
-    for path in (options.json, options.figure):
-        if path is not None:
-            make_room(path)
+    if options.json is not None:
+        make_room(options.json, suffix=".json")
+    if options.figure is not None:
+        make_room(options.figure)
     model, table = load_with_parts(options.run_folder), read_data(options)
     study = intervene(
         model,

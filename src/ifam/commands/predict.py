@@ -129,4 +129,5 @@ def to_file_or_screen(options: Namespace) -> None:
         failed = f" and {unreadable} rows of images that could not be read" if unreadable else ""
         print(f"{len(paths) - unreadable} predictions{failed} in {options.out}")
     if unreadable:
-        raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; the others are predicted")
+        rest = "the others are predicted" if unreadable < len(paths) else "replace them"
+        raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; {rest}")

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,8 +105,19 @@ def run(options: Namespace) -> None:
     if (idle := warning_of_idle(config, options)) and started().is_first:
         print(idle, file=sys.stderr)
     path = data_path(options)
-    result = train(config, read_table(path), options.out, resume=options.resume, logger=options.logger)
+    table = read_table(path)
+    result = train(config, table, options.out, resume=options.resume, logger=options.logger)
     if not started().is_first:
         return
     print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
-    print(f"next: {shlex.join(['ifam', 'evaluate', str(options.out), str(path)])}")
+    print(f"next: {next_command(options.out, path, table.splits)}")
+
+
+def next_command(run_folder: Path, path: Path, splits: Sequence[str]) -> str:
+    """How to score the run on images that it was not trained on."""
+    words = ["ifam", "evaluate", str(run_folder), str(path)]
+    if not splits or "test" in splits:
+        return shlex.join(words)
+    if "val" in splits:
+        return f"{shlex.join([*words, '--split', 'val'])} (there is no test split)"
+    return f"{shlex.join(words[:-1])} DATA, of other images: {path} has no test split"

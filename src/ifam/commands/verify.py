@@ -41,7 +41,7 @@ def run(options: Namespace) -> None:
     model = load_with_parts(options.run_folder)
     paths = images_or_scenes(options) if options.split is None else _of_split(options)
     if options.json is not None:
-        make_room(options.json)
+        make_room(options.json, suffix=".json")
     progress = show_progress("verifying")
     certificate = verify(model, paths, seed=options.seed, progress=progress, **resources(options))
     print_certificate(certificate)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ifam.data.folders import IMAGE_SUFFIXES, images_below
 from ifam.data.read import photographs_beside_masks
+from ifam.data.tables import is_table_file, photographs_of
 from ifam.data.tar import TAR_SUFFIX, ImageFile, images_in_tar
 from ifam.errors import DataError
 
@@ -15,7 +16,8 @@ TARS_AND_IMAGES = IMAGE_SUFFIXES | {TAR_SUFFIX}
 def find_images(patterns: Sequence[str], suffixes: Container[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
     """Files as named, images below folders, and what globs match; each once, in order, found as they are asked for.
 
-    Of a folder that is a data set with masks or other annotations in pictures, its photographs alone.
+    Of a CSV or Parquet file, the files in its column path. Of a folder that is a data set with masks or other
+    annotations in pictures, its photographs alone.
     ``suffixes``: of what is taken from folders.
 
     Raises:
@@ -27,7 +29,7 @@ def find_images(patterns: Sequence[str], suffixes: Container[str] = IMAGE_SUFFIX
         matches = [path] if path.exists() else map(Path, sorted(glob.glob(pattern, recursive=True)))
         found = False
         for match in matches:
-            for image in _images_in(match, suffixes) if match.is_dir() else [match]:
+            for image in _images_of(match, suffixes):
                 found = True
                 if not seen or seen.isdisjoint((image, *image.parents)):
                     yield image
@@ -36,9 +38,11 @@ def find_images(patterns: Sequence[str], suffixes: Container[str] = IMAGE_SUFFIX
             raise DataError(f"{pattern}: expected images, a folder of images or a glob that matches some, found none")
 
 
-def _images_in(folder: Path, suffixes: Container[str]) -> Iterable[Path]:
-    photographs = photographs_beside_masks(folder)
-    return images_below(folder, suffixes) if photographs is None else photographs
+def _images_of(path: Path, suffixes: Container[str]) -> Iterable[Path]:
+    if not path.is_dir():
+        return photographs_of(path) if is_table_file(path) else [path]
+    photographs = photographs_beside_masks(path)
+    return images_below(path, suffixes) if photographs is None else photographs
 
 
 def images_at(path: Path) -> list[ImageFile]:

@@ -9,7 +9,7 @@ from ifam.data import cub, imagenet, imagenet9, metashift, siim, waterbirds
 from ifam.data.folders import read_folders, subfolders
 from ifam.data.metadata import METADATA, lacks_metadata, read_metadata
 from ifam.data.table import ImageTable
-from ifam.data.tables import read_table_file
+from ifam.data.tables import is_table_file, read_table_file
 from ifam.errors import DataError
 
 _ACCEPTED = (
@@ -29,7 +29,7 @@ class _Layout:
 
 # the first that matches reads
 _LAYOUTS = (
-    _Layout(matches=lambda path: path.is_file() and path.suffix.lower() in (".csv", ".parquet"), read=read_table_file),
+    _Layout(matches=is_table_file, read=read_table_file),
     _Layout(matches=waterbirds.is_waterbird200, read=waterbirds.waterbird200, has_masks=True),
     _Layout(matches=lambda path: (path / METADATA).is_file(), read=read_metadata, has_masks=True),
     _Layout(matches=cub.is_cub, read=cub.read_cub, has_masks=True),
@@ -47,11 +47,24 @@ def read_table(path: str | PathLike[str]) -> ImageTable:
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: expected a data set, got a path that does not exist; check its spelling")
-    for layout in _LAYOUTS:
-        if layout.matches(path):
-            return layout.read(path)
+    layout = _layout_of(path)
+    if layout is not None:
+        return layout.read(path)
     came = "an empty or flat folder" if path.is_dir() else "another file"
     raise DataError(f"{path}: expected {_ACCEPTED}; got {came}")
+
+
+def tables_left_out(folder: Path) -> list[Path]:
+    """CSV and Parquet files in a folder that is read by its subfolders or its images, and not by them."""
+    layout = _layout_of(folder)
+    is_read = layout is not None and layout.read is not read_folders and not lacks_metadata(folder)
+    if is_read or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_table_file(path))
+
+
+def _layout_of(path: Path) -> _Layout | None:
+    return next((layout for layout in _LAYOUTS if layout.matches(path)), None)
 
 
 def photographs_beside_masks(folder: Path) -> list[Path] | None:

@@ -67,8 +67,10 @@ class ImageTable:
         if not self.splits:
             return self
         if split not in self.splits:
-            choice = "choose one of them" if len(self.splits) > 1 else f"use it, or data with images for {split}"
-            raise DataError(f"{self.root}: expected a {split} split, got {', '.join(self.splits)}; {choice}")
+            raise DataError(
+                f"{self.root}: expected a {split} split, got {', '.join(self.splits)}; add images for {split}, or ask "
+                "for another split (--split of ifam evaluate and report)"
+            )
         return replace(self, samples=tuple(sample for sample in self.samples if sample.split == split))
 
     def class_counts(self) -> dict[str, int]:

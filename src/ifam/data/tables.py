@@ -1,19 +1,34 @@
 """A CSV or Parquet file with the columns path, label and, where known, group, split and mask."""
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ifam.data.rows import files_of, numbered, read_csv, read_parquet, split_name
+from ifam.data.rows import Row, files_of, numbered, read_csv, read_parquet, split_name
 from ifam.data.table import ImageTable, Sample
 from ifam.errors import DataError
 
 _REQUIRED, _OPTIONAL = ("path", "label"), ("group", "split", "mask")
 
 
+def is_table_file(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in (".csv", ".parquet") and path.is_file()
+
+
+def photographs_of(path: Path) -> list[Path]:
+    """The files in the column path, whose other columns may be missing or anything."""
+    rows = enumerate(_rows(path, required=("path",)), start=1)
+    return [*files_of(path, {number: row["path"] for number, row in rows}, "image").values()]
+
+
+def _rows(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    is_csv = path.suffix.lower() == ".csv"
+    return read_csv(path, required=required) if is_csv else read_parquet(path, required=required, optional=optional)
+
+
 def read_table_file(path: Path) -> ImageTable:
     """Files are relative to the folder of the table; labels and groups are names or integers, ordered as such."""
-    is_csv = path.suffix.lower() == ".csv"
-    read = read_csv(path, required=_REQUIRED) if is_csv else read_parquet(path, required=_REQUIRED, optional=_OPTIONAL)
-    rows = dict(enumerate(read, start=1))
+    rows = dict(enumerate(_rows(path, required=_REQUIRED, optional=_OPTIONAL), start=1))
     for number, row in rows.items():
         if not row["label"]:
             raise DataError(f"{path}, row {number}: expected a label, got an empty field")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ifam.errors import UsageError
+from ifam.explanations.fonts import use_fonts_for
 from ifam.files import replacing
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def explanation_figure(
     _legend(figure, grid, num_parts)
     if title:
         figure.suptitle(title, fontsize=11, weight="bold", parse_math=False)
+    use_fonts_for(figure)
     return figure
 
 
@@ -248,8 +250,11 @@ def _bars(axes: "Axes", probabilities: NDArray[Any], class_names: Sequence[str])
 
 
 def shortened(name: str, length: int) -> str:
-    """At most so many letters of it."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+    """At most so many letters of it: its beginning and its end, by which long names differ."""
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 2
+    return f"{name[: length - 1 - end]}…{name[len(name) - end :]}"
 
 
 def _legend(figure: "Figure", grid: NDArray[Any], num_parts: int) -> None:

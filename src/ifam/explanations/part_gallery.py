@@ -16,6 +16,7 @@ from ifam.data.table import ImageTable
 from ifam.device import arithmetic
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import overlay_parts
+from ifam.explanations.fonts import use_fonts_for
 from ifam.model.two_stage import IFAM
 from ifam.preprocessing import Preprocessing
 
@@ -134,6 +135,7 @@ def gallery_figure(gallery: PartGallery, num_parts: int, notes: Mapping[int, str
         axes[0].text(0, 0.5, heading, fontsize=8, va="center", transform=axes[0].transAxes, parse_math=False)
         for panel, example in zip(axes[1:], gallery.examples[part], strict=False):
             panel.imshow(part_alone(example, part, num_parts))
+    use_fonts_for(figure)
     return figure
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifam.explanations.figures import part_style
+from ifam.explanations.fonts import use_fonts_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ def shapley_figure(panels: Sequence[ShapleyBars], draw: "Callable[[Axes], None] 
         _draw(axes, panel)
         axes.set_xlim(low, high)
     rows[-1].set_xlabel(SCALE, fontsize=8)
+    use_fonts_for(figure)
     return figure
 
 

@@ -308,7 +308,8 @@ class IFAM(Classifier):
         parts = list(parts)
         wrong = [part for part in parts if isinstance(part, bool) or part not in range(self.num_parts)]
         if wrong:
-            raise UsageError(f"remove_parts: expected foreground parts 0 to {self.num_parts - 1}, got {wrong[0]!r}")
+            known = f"parts 0 to {self.num_parts - 1}" if self.num_parts > 1 else "part 0"
+            raise UsageError(f"remove_parts: expected foreground {known}, got {wrong[0]!r}")
         return [int(part) for part in parts]
 
 

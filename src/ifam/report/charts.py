@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ifam.explanations.figures import shortened
+from ifam.explanations.fonts import use_fonts_for
 from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
 from ifam.explanations.shapley_summary import ShapleyMean, ShapleySummary
 from ifam.report.content import Slice
@@ -32,13 +33,15 @@ def accuracy_figure(found: Sequence[Slice], average: float) -> "Figure":
             axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="butt")
         axes.plot(estimate, row, marker, color=color, markersize=7, markeredgecolor="white")
         name = f"{shortened(one.name, LONGEST_NAME)}, {one.count:,}"
-        axes.text(0, row - 0.24, name, fontsize=8.5, va="center", parse_math=False)
+        plate = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # above the line of the average
+        axes.text(0, row - 0.24, name, fontsize=8.5, va="center", parse_math=False, bbox=plate, zorder=3)
         axes.text(1.02, row, f"{estimate:.1%}", fontsize=8.5, va="center")
     axes.axvline(average, color="#555555", linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlim=(0, 1.14), ylim=(len(shown) - 0.5, -0.7), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_xlabel(f"share right; dashed: all images, {average:.1%}", fontsize=8.5)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    use_fonts_for(figure)
     return figure
 
 

@@ -43,8 +43,9 @@ def metrics(report: Report) -> dict[str, Any]:
     what = "group" if report.groups else "class"
     rows = ", ".join(f"{one.name} {percent(one.accuracy.estimate)}" for one in shown[:8])
     notes = [
-        "Intervals are of 1,000 resamples of these images: they say what another sample of the same kind would "
-        "give, not what another training run or another place would."
+        "Intervals are of 1,000 resamples of these images; where all of them are right, or all wrong, by the limits "
+        "of Clopper and Pearson. They say what another sample of the same kind would give, not what another training "
+        "run or another place would."
     ]
     if report.groups:
         notes.append(

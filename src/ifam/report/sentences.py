@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ifam.console import FEW
 from ifam.interventions import Intervention
 from ifam.report.content import Report
 from ifam.report.tables import images, interval, percent
@@ -43,11 +44,16 @@ def _accuracy(report: Report) -> Statement:
     gap = evaluation.accuracy - (worst.accuracy.estimate or 0)
     text += (
         f" In its worst group, {worst.name}, it is right in {percent(worst.accuracy.estimate)} of "
-        f"{images(worst.count)} ({interval(worst.accuracy)}): {100 * gap:.1f} points below the average."
+        f"{images(worst.count)} ({interval(worst.accuracy)}): {100 * gap:.1f} points below all images."
     )
     kind = "good" if gap <= CLOSE else "caution"
-    if (worst.accuracy.estimate or 0) <= 1 / report.model.num_classes:
+    guessing = 1 / report.model.num_classes
+    if worst.count < FEW:
+        text += " So few images say little."
+    elif worst.accuracy.high is not None and worst.accuracy.high <= guessing:
         text, kind = f"{text} That is no better than guessing.", "bad"
+    elif (worst.accuracy.estimate or 0) <= guessing:
+        text, kind = f"{text} That may be no better than guessing.", "bad"
     return Statement(heading="Accuracy", text=text, kind=kind)
 
 
