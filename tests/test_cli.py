@@ -329,6 +329,18 @@ def test_train_says_its_own_lines_only(place: Path, capfd: pytest.CaptureFixture
     assert re.fullmatch(epoch.format(r"1/2 \(stage 1 alone\)") + epoch.format("2/2") + few + last, out), out
 
 
+def test_a_warning_of_ours_is_one_line() -> None:
+    code = (
+        "import warnings; from ifam import cli; from ifam.errors import IfamWarning\n"
+        "try: cli.main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "warnings.warn('short\\nof it', IfamWarning); warnings.warn('theirs')"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    assert said.startswith("warning: short of it\n")
+    assert "UserWarning: theirs" in said
+
+
 def test_train_names_a_command_that_works_without_a_test_split() -> None:
     run, data = Path("run"), Path("my birds")
     assert next_command(run, data, []) == next_command(run, data, ["train", "test"]) == "ifam evaluate run 'my birds'"

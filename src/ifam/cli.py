@@ -26,7 +26,7 @@ from ifam.commands import (
     verify,
 )
 from ifam.device import arrange_memory
-from ifam.errors import CheckpointError, DataError, IfamError, UsageError
+from ifam.errors import CheckpointError, DataError, IfamError, IfamWarning, UsageError
 from ifam.files import ESCAPED, printable
 from ifam.processes import ALONE, Processes, started
 
@@ -49,6 +49,7 @@ INTERRUPTED = 130
 GIVEN = (UsageError, DataError, CheckpointError)
 """what is wrong with a command line, with data or with a model"""
 LONGEST_LINE = 1500
+_FORMAT = warnings.formatwarning
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments, here = sys.argv[1:] if arguments is None else arguments, ALONE
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself, for file names in another encoding
         sys.stdout.reconfigure(errors=ESCAPED)
-    if "--debug" not in arguments:
-        warnings.formatwarning = _warning_line
+    warnings.formatwarning = _warning_line
     try:
         here = started()
         _check_words(arguments)
@@ -109,9 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warning_line(message: Warning | str, *_: Any, **__: Any) -> str:
-    """Without the line of code that it came from."""
-    return f"warning: {printable(message)}\n"
+def _warning_line(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+    """Our own without the line of code that it came from; those of others as ever."""
+    if issubclass(category, IfamWarning):
+        return f"warning: {printable(message)}\n"
+    return _FORMAT(message, category, *where, **line)
 
 
 def _has_the_say(error: Exception, here: Processes) -> bool:

@@ -11,6 +11,10 @@ class IfamError(Exception):
     """whether another process has the line to print"""
 
 
+class IfamWarning(UserWarning):
+    """What this package warns of on purpose; the command line prints it as one line."""
+
+
 class UsageError(IfamError, ValueError):
     """An argument that cannot be: the caller has to change the call."""
 

@@ -75,6 +75,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         UsageError: there can be none.
     """
+    if folder.is_dir():
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

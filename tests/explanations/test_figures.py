@@ -11,7 +11,7 @@ from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 from PIL import Image
 
-from ifam.errors import UsageError
+from ifam.errors import IfamWarning, UsageError
 from ifam.explanations import figures
 from ifam.explanations.figures import (
     PART_COLORS,
@@ -44,7 +44,7 @@ def test_letters_that_the_font_of_the_figures_lacks(monkeypatch: pytest.MonkeyPa
     assert odd.get_fontfamily()[0] == "sans-serif"
     assert len(odd.get_fontfamily()) > 1
     monkeypatch.setattr(fontManager, "ttflist", [])
-    with pytest.warns(UserWarning, match="no installed font has 日 本; install one"):
+    with pytest.warns(IfamWarning, match="no installed font has 日 本; install one"):
         titled("日本")
 
 

@@ -3,6 +3,8 @@
 import warnings
 from typing import TYPE_CHECKING
 
+from ifam.errors import IfamWarning
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -32,6 +34,7 @@ def use_fonts_for(figure: "Figure") -> None:
         families, missing = [*families, best], missing - installed.pop(best)
     if missing:
         letters = " ".join(map(chr, sorted(missing)[:5]))
-        warnings.warn(f"no installed font has {letters}; install one that does, such as Noto Sans CJK", stacklevel=2)
+        line = f"no installed font has {letters}; install one that does, such as Noto Sans CJK"
+        warnings.warn(line, IfamWarning, stacklevel=2)
     for text in texts:
         text.set_fontfamily([*families, *boxes])
