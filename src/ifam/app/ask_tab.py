@@ -68,10 +68,8 @@ class AskTab:
         self.upload = gr.File(label="Photograph", file_types=["image", ".dcm"], height=140)
         pictures = view.examples_html(thumbnails(self.samples))
         self.examples = html(pictures, js_on_load=_script(), visible=bool(self.samples))
-        names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
-        self.parts = gr.CheckboxGroup(
-            list(zip(names, range(count), strict=True)), value=list(range(count)), label="Parts", elem_id="parts"
-        )
+        choices = self._choices(None)
+        self.parts = gr.CheckboxGroup(choices, value=list(range(self.model.num_parts)), label="Parts", elem_id="parts")
         calibrated = len(self.levels) > 1
         self.threshold = gr.Slider(
             0,
@@ -136,8 +134,7 @@ class AskTab:
 
     def on_refused(self) -> list[Any]:
         """A photograph that could not be asked about: none is there."""
-        names, count = view.part_labels(None, self.model.num_parts), self.model.num_parts
-        parts = gr.CheckboxGroup(list(zip(names, range(count), strict=True)), value=list(range(count)))
+        parts = gr.CheckboxGroup(self._choices(None), value=list(range(self.model.num_parts)))
         threshold = gr.Slider(value=0, label=view.quantile_label(None))
         return [None, view.note_html(START), "", "", parts, threshold, "", gr.Button(visible=False), None]
 
@@ -186,10 +183,14 @@ class AskTab:
 
     def _show_all(self, asked: Question) -> list[Any]:
         """The same, and the controls as they then stand."""
-        labels = view.part_labels(asked, asked.num_parts)
-        parts = gr.CheckboxGroup(list(zip(labels, range(asked.num_parts), strict=True)), value=asked.on)
+        parts = gr.CheckboxGroup(self._choices(asked), value=asked.on)
         level = self.levels.index(asked.quantile)
         return [*self._show(asked), parts, gr.Slider(value=level, label=view.quantile_label(asked.quantile))]
+
+    def _choices(self, asked: Question | None) -> list[tuple[str, int]]:
+        """The parts by their labels."""
+        count = self.model.num_parts
+        return list(zip(view.part_labels(asked, count), range(count), strict=True))
 
     def _first(self, asked: Question) -> list[Any]:
         """The same for a new photograph: what its parts add is not known yet."""
