@@ -26,8 +26,9 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A process for each core, each with one thread: the tests are many and small.
 test: lint
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 # Strict: a package that the database does not know is an error, where pip-audit would say that nothing was found.
 audit:

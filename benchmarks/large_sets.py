@@ -7,6 +7,8 @@ Rows are those of generated maps: `--parts` blobs on a grid.
 """
 
 import argparse
+import contextlib
+import os
 import tarfile
 import tempfile
 import time
@@ -79,13 +81,20 @@ def row_bytes(grid: int, parts: int, number: int, folder: Path) -> float:
     return path.stat().st_size / number
 
 
-def names(number: int) -> Iterator[Path]:
-    for index in range(number):
-        yield Path(f"photographs/{index // 1000:06d}/{index:09d}.jpg")
+def write_names(number: int, folder: Path) -> list[Path]:
+    """Files that hold nothing, of the sizes and times of photographs: names of 31 letters."""
+    random = np.random.default_rng(0)
+    paths = [folder / f"photographs/{index // 1000:06d}/{index:09d}.jpg" for index in range(number)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.truncate(path, int(random.normal(77_000, 15_000)))
+        os.utime(path, (0, 1.7e9 + random.integers(0, 10**7)))
+    return paths
 
 
 def measure(place: Path, options: argparse.Namespace) -> dict[str, Any]:
-    folder, tar = place / "photographs", place / "photographs.tar"
+    folder, tar = place / "originals", place / "photographs.tar"
     size = write_photographs(folder, options.images)
     write_tar(folder, tar)
     members = images_in_tar(tar)
@@ -99,7 +108,9 @@ def measure(place: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     read(members[:32])()  # warms up
     listed = 100_000
-    list_seconds = cost(lambda: write_image_list(place / "list.parquet", names(listed), 5000))
+    paths = [path.relative_to(place) for path in write_names(listed, place)]
+    with contextlib.chdir(place):
+        list_seconds = cost(lambda: write_image_list(place / "list.parquet", paths, 5000))
     each = options.images
     return {
         "bytes of an image": round(size / each),

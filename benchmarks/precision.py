@@ -24,7 +24,7 @@ from ifam.evaluate import evaluate
 from ifam.metrics.accumulate import Accumulator, classification_score
 from ifam.model.two_stage import IFAM
 from ifam.output import Output, Prediction
-from ifam.storage import weights_sha256
+from ifam.storage import load, weights_sha256
 
 BAR = 0.995
 """least share of the images with the same answer"""
@@ -82,7 +82,7 @@ def about(model: IFAM, run: Path) -> dict[str, Any]:
         "backbone": model.backbone_title,
         "image_size": list(model.preprocessing.image_size),
         "num_parts": model.num_parts,
-        "model_sha256": weights_sha256(run),
+        "model_sha256": weights_sha256(load(run)),
     }
 
 

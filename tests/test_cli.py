@@ -1,4 +1,5 @@
 import argparse
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 from generated import write_image, write_scenes
 from timm.models.vision_transformer import VisionTransformer
 
@@ -21,12 +23,14 @@ from ifam.commands.settings import training_config, warning_of_idle
 from ifam.commands.train import next_command
 from ifam.config import read
 from ifam.console import print_evaluation
+from ifam.errors import OutputError
 from ifam.evaluate import Evaluation
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.recipes import recipe
 from ifam.score import GroupResult, Score
 from ifam.storage import save
+from ifam.training import verdict as judging
 from ifam.training.module import TrainingModule
 
 TRAIN = ["train", "scenes", "--out", "new", "--backbone", "test_vit", "--set", "model.pretrained=false",
@@ -37,17 +41,19 @@ FLAGS = {
     "demo": "--out --seed",
     "doctor": "",
     "train": "--backbone --batch-size --config --device --epochs --image-size --logger --lr --mask-gradient --masks "
-    "--method --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable --strategy --workers",
-    "evaluate": "--batch-size --class-map --device --json --masks --precision --remove-parts --skip-unreadable --split "
-    "--temperature-split --token-quantile --workers",
+    "--method --no-background-check --num-parts --out --precision --recipe --resume --seed --set --skip-unreadable "
+    "--split-by --strategy --workers",
+    "evaluate": "--batch-size --class-map --device --json --masks --no-background-check --precision --remove-parts "
+    "--skip-unreadable --split --temperature-split --token-quantile --workers",
     "calibrate": "--batch-size --device --precision --quantiles --workers",
-    "intervene": "--batch-size --device --figure --json --precision --select-by --skip-unreadable --workers",
+    "intervene": "--batch-size --device --figure --json --precision --select-by --skip-unreadable --token-figure "
+    "--workers",
     "predict": "--batch-size --device --min-kept --out --overlays --precision --remove-parts --shard-size "
-    "--token-quantile --workers",
+    "--skip-unreadable --token-quantile --workers",
     "app": "--device --host --port",
     "benchmark": "--backbone --class-map --data --device --epochs --image-size --imagenet9 --images --json --markdown "
     "--methods --precision --recipe --reference --rounds --runs --seeds --set --workers",
-    "verify": "--batch-size --device --json --precision --seed --split --workers",
+    "verify": "--batch-size --check --device --json --precision --sample --seed --split --workers",
     "report": "--batch-size --device --keypoint-error --out --precision --skip-unreadable --split --workers",
     "export": "--data --format --int8 --out",
     "import": "--backbone --class-names --image-size --out",
@@ -87,7 +93,7 @@ def edit_metadata(old: str, new: str) -> None:
 
 def damage() -> None:
     Path("scenes/images/1.png").write_bytes(b"not an image")
-    Path("scenes/images/24.png").write_bytes(b"not an image")
+    Path("scenes/images/24.png").write_bytes(b"no image either")
 
 
 def nothing() -> None:
@@ -196,6 +202,14 @@ def test_bad_input_is_one_line(
     assert not list(place.glob("new/model.*"))
 
 
+@pytest.mark.parametrize("more", [[], ["--out", "rows.jsonl"], ["--out", "shards"]], ids=["screen", "file", "shards"])
+def test_tar_files_without_images_are_refused(more: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "empty.tar").write_bytes(bytes(10240))
+    assert main(["predict", "run", "empty.tar", *more]) == 1
+    assert "expected images, got tar files of none" in capsys.readouterr().err
+    assert not (place / "rows.jsonl").exists()
+
+
 def refused(arguments: list[str], status: int, said: list[str], capsys: pytest.CaptureFixture[str]) -> bool:
     assert main(arguments) == status
     output = capsys.readouterr().err
@@ -271,7 +285,9 @@ def test_images_that_cannot_be_read_are_named(place: Path, capsys: pytest.Captur
     assert refused([*TRAIN, "--epochs", "1"], 1, ["scenes/images/1.png", advice], capsys)
     assert refused(EVALUATE, 1, ["scenes/images/24.png", "--skip-unreadable"], capsys)
     assert main([*EVALUATE, "--skip-unreadable"]) == 0
-    assert "7 images" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "7 images" in out
+    assert "left out: scenes/images/24.png: expected an image" in out
     assert main(["doctor", "scenes"]) == 0
     assert "2 unreadable" in capsys.readouterr().out
 
@@ -279,13 +295,14 @@ def test_images_that_cannot_be_read_are_named(place: Path, capsys: pytest.Captur
 def test_interventions_go_on_without_unreadable_images(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (13, 24):  # of the validation and the test split
         Path(f"scenes/images/{number}.png").write_bytes(b"not an image")
-    arguments = [*INTERVENE, "--batch-size", "1", "--figure", "parts.png"]
+    arguments = [*INTERVENE, "--batch-size", "1", "--figure", "parts.png", "--token-figure", "tokens.png"]
     assert refused(arguments, 1, ["scenes/images/13.png", "or pass --skip-unreadable to go on without it\n"], capsys)
     assert main([*arguments, "--skip-unreadable"]) == 0
     out = capsys.readouterr().out
     assert "tried on 3 validation images" in out
     assert "on 7 test images" in out
     assert Path("parts.png").is_file()
+    assert Path("tokens.png").is_file()
 
 
 def test_no_command_is_told_of_an_option_that_it_refuses(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,8 +342,66 @@ def test_train_says_its_own_lines_only(place: Path, capfd: pytest.CaptureFixture
     assert err == ""
     epoch = r"epoch {}: loss \d+\.\d+, validation accuracy .*, worst group .*, foreground IoU .*, kept .*\n"
     few = r"warning: the best epoch was chosen on 1 validation image of finch/land: each is worth 100 points\n"
-    last = r"best epoch 2, validation score .*\nnext: ifam evaluate new scenes\n"
+    last = r"best epoch 2, validation score .*\n(verdict: .* Next: .*\.\n){1,2}next: ifam evaluate new scenes\n"
     assert re.fullmatch(epoch.format(r"1/2 \(stage 1 alone\)") + epoch.format("2/2") + few + last, out), out
+
+
+def test_training_images_tell_of_the_background_where_validation_images_are_too_few(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+    evaluate = judging.evaluate_with_background
+
+    def ask(*arguments: Any, split: str, check_background: bool = True, **options: Any) -> Any:
+        asked.append((split, check_background))
+        return evaluate(*arguments, split=split, check_background=check_background, **options)
+
+    monkeypatch.setattr(judging, "evaluate_with_background", ask)
+    write_scenes(Path("few"), {"train": 6, "val": 1})
+    write_scenes(Path("enough"), {"train": 1, "val": 5})
+    train = [*TRAIN[2:], "--epochs", "2", "--out"]
+    for arguments, expected in (
+        (["few", *train, "new"], [("val", False), ("train", True)]),
+        (["few", *train, "new", "--resume", "--no-background-check"], [("val", False)]),
+        (["few", *train, "erm", "--method", "erm"], [("val", False)]),  # it has no mask
+        (["scenes", *train, "least"], [("val", False)]),  # there are too few of both
+        (["enough", *train, "last"], [("val", True)]),
+    ):
+        asked.clear()
+        assert main(["train", *arguments]) == 0
+        assert asked == expected
+
+
+def test_a_verdict_that_is_interrupted_leaves_a_complete_run(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "evaluate_with_background", interrupt)
+    assert main([*TRAIN, "--epochs", "2"]) == 130
+    assert capsys.readouterr().err == "interrupted; new is complete, ifam evaluate says what it is worth\n"
+    assert Path("new/result.json").is_file()
+
+
+def test_evaluate_ends_with_a_verdict(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scenes(Path("many"), {"test": 10})
+    model = ifam.load("run")
+    assert isinstance(model, IFAM)
+    assert model.stage2 is not None
+    torch.nn.init.zeros_(model.stage2.head.weight)  # the same answer whatever it sees
+    save(model, Path("same"))
+    assert main(["evaluate", "same", "many", "--device", "cpu", "--json", "x.json"]) == 0
+    last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict: ")]
+    assert last[0].startswith("verdict: The model answers 'finch' for 40 of 40 test images, though only 20 are")
+    assert all(" Next: " in line for line in last)
+    found = json.loads(Path("x.json").read_text())
+    assert found["classes"] == {
+        "finch": {"accuracy": 1.0, "count": 20, "answers": 40}, "gull": {"accuracy": 0.0, "count": 20, "answers": 0},
+    }  # fmt: skip
+    assert found["answers"]["gull/sea"] == {"finch": 10}
+    assert found["verdict"][0]["heading"] == "One answer"
+    assert (found["verdict"][0]["kind"], bool(found["verdict"][0]["next_step"])) == ("bad", True)
 
 
 def test_a_warning_of_ours_is_one_line() -> None:
@@ -344,7 +419,7 @@ def test_a_warning_of_ours_is_one_line() -> None:
 def test_train_names_a_command_that_works_without_a_test_split() -> None:
     run, data = Path("run"), Path("my birds")
     assert next_command(run, data, []) == next_command(run, data, ["train", "test"]) == "ifam evaluate run 'my birds'"
-    assert next_command(run, data, ["train", "val"]).startswith("ifam evaluate run 'my birds' --split val (")
+    assert next_command(run, data, ["train", "val"]).startswith("ifam evaluate run 'my birds' --split val  # ")
     assert next_command(run, data, ["train"]).startswith("ifam evaluate run DATA, of other images")
 
 
@@ -397,6 +472,28 @@ def test_from_data_to_predictions(place: Path, capsys: pytest.CaptureFixture[str
     assert {row["label"] for row in rows} <= {"finch", "gull"}
 
 
+def test_what_was_not_read_is_said_in_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("finch/1.png", "finch/1_mask.png", "gull/2.png", "gull/@eaDir/2.png"):
+        write_image(place / "photographs" / name, np.zeros((48, 48, 3)))
+    (place / "photographs/gull/3.heic").write_bytes(b"of a telephone")
+    counts = "1 masks beside photographs (_mask 1), 1 of the system (@eaDir 1), 1 with other suffixes (.heic 1)"
+    line = f"photographs: left out 3: {counts}\n"
+    assert main(["evaluate", "run", "photographs", "--device", "cpu", "--json", "x.json"]) == 0
+    assert capsys.readouterr().err.count(line) == 1
+    values = json.loads(Path("x.json").read_text())
+    assert values["num_samples"] == 2
+    assert [entry["counts"] for entry in values["account"]] == [{"_mask": 1}, {"@eaDir": 1}, {".heic": 1}]
+    assert main(["report", "run", "photographs", "--device", "cpu", "--out", "x.html"]) == 0
+    assert line.strip().partition(": ")[2] in Path("x.html").read_text()
+    assert main(["predict", "run", "photographs", "--device", "cpu"]) == 0
+    assert main(["predict", "run", "photographs", "--device", "cpu", "--out", "shards"]) == 0
+    assert main(["verify", "run", "photographs", "--device", "cpu"]) in (0, 1)
+    assert capsys.readouterr().err.count(line) == 4
+    (place / "photographs/gull").rename(place / "gull")
+    assert main(["train", "photographs", "--out", "new"]) == 1
+    assert capsys.readouterr().err.startswith("photographs: left out 1: 1 masks beside photographs (_mask 1)\n")
+
+
 def test_predictions_go_on_past_an_unreadable_image(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage()
     assert main(["predict", "run", "scenes/images", "--out", "rows.jsonl", "--overlays", "pictures"]) == 1
@@ -406,7 +503,7 @@ def test_predictions_go_on_past_an_unreadable_image(place: Path, capsys: pytest.
     err = capsys.readouterr().err.splitlines()
     assert [line for line in err[:2] if re.match(r"scenes/images/(1|24)\.png: expected an image", line)] == err[:2]
     assert err[2:] == ["error: 2 of 24 images could not be read, see above; the others are predicted"]
-    assert len(list(Path("pictures").iterdir())) == 22
+    assert len(list(Path("pictures").glob("*.png"))) == 22
 
 
 def test_predictions_on_the_screen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,31 +521,90 @@ def test_calibration_is_stored_and_shown(place: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.startswith("q = 0.5: squared distance at most ")
 
 
+def shades(folder: str, shade: int, count: int = 10, prefix: str = "") -> None:
+    """Two classes of images that differ."""
+    for blue, name in enumerate(("finch", "gull")):
+        for number in range(count):
+            pixels = np.full((48, 48, 3), (10 * number, shade, 99 * blue))
+            write_image(Path(f"{folder}/{name}/{prefix}{number}.png"), pixels)
+
+
+def num_scored(data: str) -> int:
+    assert main(["evaluate", "new", data, "--json", "test.json"]) == 0
+    return int(json.loads(Path("test.json").read_text())["num_samples"])
+
+
 def test_data_without_splits_keeps_those_of_its_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for group in ("finch", "gull"):
-        for number in range(10):
-            write_image(Path(f"folders/{group}/{number}.png"), np.full((48, 48, 3), 10 * number))
-    arguments = ["train", "folders", *TRAIN[2:], "--epochs", "1"]
-    assert main(arguments) == 0
-    assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
-    assert json.loads(Path("test.json").read_text())["num_samples"] == 4  # not the images that it was trained on
-    assert capsys.readouterr().err == "splits of new, by the names of the images: 14 train, 2 val, 4 test\n"
-    write_image(Path("folders/gull/more.png"), np.zeros((48, 48, 3)))
+    shades("folders", 0)
+    assert main(["train", "folders", *TRAIN[2:], "--epochs", "1"]) == 0
+    assert num_scored("folders") == 4  # not the images that it was trained on
+    line = "splits of new, by the contents of the images: {}\n"
+    assert capsys.readouterr().err == line.format("14 train, 2 val, 4 test")
+    write_image(Path("folders/gull/more.png"), np.full((48, 48, 3), 7))
     splits = json.loads(Path("new/splits.json").read_text())
     Path("folders", next(name for name, split in splits.items() if split == "train")).unlink()
-    assert main(["evaluate", "new", "folders", "--json", "test.json"]) == 0
-    assert json.loads(Path("test.json").read_text())["num_samples"] == 5
-    line = "splits of new, by the names of the images: {}; new since the training, so among test: {}; gone: {}\n"
-    assert capsys.readouterr().err == line.format("13 train, 2 val, 5 test", 1, 1)
-    write_image(Path("elsewhere", next(name for name, split in splits.items() if split == "test")), np.zeros((9, 9, 3)))
-    assert main(["evaluate", "new", "elsewhere"]) == 0
-    assert capsys.readouterr().err == line.format("1 test", 0, 19)
-    Path("others").mkdir()
-    for group in ("finch", "gull"):
-        write_image(Path(f"others/{group}/other.png"), np.zeros((48, 48, 3)))
-    assert main(["evaluate", "new", "others", "--json", "test.json"]) == 0
-    assert json.loads(Path("test.json").read_text())["num_samples"] == 2  # a test set alone
+    assert num_scored("folders") == 5
+    changes = "13 train, 2 val, 5 test; new since the training, so among test: 1; gone: 1"
+    assert capsys.readouterr().err == line.format(changes)
+    Path("folders").rename("moved")
+    data = json.loads(Path("new/data.json").read_text())
+    Path("new/data.json").write_text(json.dumps({name: data[name] for name in data if name != "contents"}))
+    assert num_scored("moved") == 5  # of a run that remembers the names alone
+    assert capsys.readouterr().err == line.replace("contents", "names").format(changes)
+
+
+def test_a_test_set_may_have_the_names_of_the_training(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shades("folders", 0)
+    assert main(["train", "folders", *TRAIN[2:], "--epochs", "1"]) == 0
+    capsys.readouterr()
+    shades("others", 100)
+    assert num_scored("others") == 20
+    assert capsys.readouterr().err.startswith("20 images are called as images that new knows, with other contents")
+    shades("elsewhere", 200, prefix="other ")
+    assert num_scored("elsewhere") == 20  # a test set alone
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_odd_about_the_data_is_said_by_training_and_evaluation(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shades("data/train", 0)
+    shades("data/test", 100, count=4)
+    for number in range(3):
+        write_image(Path(f"data/test/heron/{number}.png"), np.full((48, 48, 3), 77 + number))
+    for copy, image in (("test/gull/again", "test/gull/1"), ("test/gull/seen", "train/finch/1")):
+        Path(f"data/{copy}.png").write_bytes(Path(f"data/{image}.png").read_bytes())
+    assert main(["train", "data", *TRAIN[2:], "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "duplicated 2: 2 copies of other images (" in out
+    assert "warning: 2 images are in two splits: " in out
+    assert "warning: 2 images are in two classes: " in out
+    assert "warning: no training image of heron: its 3 images among " in out
+    for data in ("data", "data/test"):
+        num_scored(data)
+        out = capsys.readouterr().out
+        assert "warning: no training image of heron: its 3 images among " in out
+        assert "duplicated 1: 1 copies of other images (gull 1)\n" in out
+
+
+def test_patients_are_kept_whole(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for blue, kind in enumerate(("sick", "well")):
+        for number in range(24):
+            pixels = np.full((48, 48, 3), (10 * number, 0, 99 * blue))
+            write_image(Path(f"chests/{kind}/{kind}{number // 3}/{number}.png"), pixels)
+    train = ["train", "chests", *TRAIN[4:], "--epochs", "1"]
+    assert main([*train, "--out", "new"]) == 0
+    assert "warning: 16 groups of about 3 images each look like patients" in capsys.readouterr().out
+    assert main([*train, "--out", "whole", "--split-by", "folder"]) == 0
+    assert "split by folder: 16 units, which are no groups, are kept whole" in capsys.readouterr().out
+    sides: dict[str, set[str]] = {}
+    for name, split in json.loads(Path("whole/splits.json").read_text()).items():
+        sides.setdefault(name.split("/")[1], set()).add(split)
+    assert [len(found) for found in sides.values()] == [1] * 16
+    assert read(Path("whole/config.yaml")).split_by == "folder"
+    assert main(["evaluate", "whole", "chests"]) == 0
+    assert "group " not in capsys.readouterr().out
+    assert refused([*train, "--out", "other", "--split-by", "patient"], 2, ["split_by", "folder"], capsys)
 
 
 def test_an_interrupted_run_says_how_to_go_on(
@@ -584,3 +740,32 @@ def test_file_names_in_another_encoding(place: Path) -> None:
             assert (done.returncode, done.stderr) == (0, b"")
             assert done.stdout.decode("utf-8").count("\n") == 1
             assert b"\x1b" not in done.stdout
+
+
+def test_a_full_disk_where_the_screen_goes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ifam.commands.predict.print_row", full)
+    assert refused(["predict", "run", "scenes/images/1.png"], 1, ["expected room", "make room where it goes"], capsys)
+
+
+def test_rows_are_whole_where_pictures_have_no_room(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has no room is named, and the file that has some is complete; not where none can be begun."""
+
+    def full(*_: Any) -> None:
+        raise OutputError("pictures/1.png: no room")
+
+    arguments = ["predict", "run", "scenes/images", "--out", "rows.jsonl", "--overlays", "pictures"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ifam.predict.overlay_paths", full)
+        assert refused(arguments, 1, ["pictures/1.png: no room"], capsys)
+        assert not Path("rows.jsonl").exists()
+    monkeypatch.setattr("ifam.predict.save_overlay", full)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "error: pictures/1.png: no room\n"
+    assert len(Path("rows.jsonl").read_text().splitlines()) == len(list(Path("scenes/images").iterdir()))

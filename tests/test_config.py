@@ -62,6 +62,7 @@ PAPER = {
     "precision": "32-true",
     "ema": None,
     "select_by": "auto",
+    "split_by": None,
     "activation_checkpointing": False,
     "compile": False,
     "workers": 2,

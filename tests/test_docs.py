@@ -1,6 +1,7 @@
 """The documentation builds without a warning, and its pages fetch nothing from elsewhere."""
 
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 """what a browser fetches by itself; a link is followed by people"""
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_mkdocs = pytest.mark.skipif(
     not all(map(find_spec, ("mkdocs", "material", "mkdocstrings"))), reason="needs the extra docs"
 )
@@ -61,6 +63,26 @@ def test_pages_fetch_nothing_from_elsewhere(site: Path) -> None:
 def test_style_sheets_fetch_nothing_from_elsewhere(site: Path) -> None:
     for sheet in site.rglob("*.css"):
         assert not re.search(r"""(url\(|@import)\s*["']?(https?:)?//""", sheet.read_text(encoding="utf-8")), sheet
+
+
+@needs_mkdocs
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [1300, 390], ids=["desktop", "telephone"])
+def test_the_search_finds_pages_that_are_opened_from_disk(site: Path, width: int) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.goto((site / "reference/model.html").as_uri())
+        page.locator("label[for=__search]:visible, .md-search__input:visible").first.click()
+        page.locator(".md-search__input").press_sequentially("worst group")
+        page.locator(".md-search-result__link").first.click()
+        page.wait_for_url(re.compile(rf"^{re.escape(site.as_uri())}/.*\.html"))
+        assert "worst group" in page.inner_text("main").lower()
+        assert said == []
+        browser.close()
 
 
 @needs_mkdocs

@@ -30,7 +30,7 @@ from ifam.data.dataset import ImageDataset
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.data.transforms import test_transform as view_of
-from ifam.errors import DataError, UsageError
+from ifam.errors import CheckpointError, DataError, UsageError
 from ifam.evaluate import evaluate
 from ifam.model.classifier import PlainClassifier
 from ifam.model.mask import maps_after_removal
@@ -98,6 +98,27 @@ def test_json(model: PlainClassifier, tmp_path: Path) -> None:
     assert values.keys() >= CONTRACT
     assert values["groups"]["dog/indoors"] == {"accuracy": 0.25, "count": 4}
     assert (values["split"], values["interventions"]) == ("test", {})
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers(model: PlainClassifier, tmp_path: Path, value: float, refuses_line: Any) -> None:
+    answer = model.forward
+
+    def lose(images: Tensor) -> Prediction:
+        logits = answer(images).logits
+        logits[0, 1] = value
+        return Prediction(logits=logits)
+
+    model.forward = lose  # type: ignore[method-assign]
+    table = write_outcomes(tmp_path)
+    result = evaluate(model, table, batch_size=11)
+    assert (result.not_finite, result.auc, result.calibration_error) == (1, None, None)
+    assert result.accuracy == pytest.approx(6 / 11)  # without the first cat, which was right
+    halves = tuple(
+        replace(sample, split="val" if number % 2 else "test") for number, sample in enumerate(table.samples)
+    )
+    with refuses_line("finite scores", "--precision 32-true", error=CheckpointError):
+        evaluate(model, replace(table, samples=halves), temperature_split="val")
 
 
 def test_a_group_without_images_does_not_count(model: PlainClassifier, tmp_path: Path) -> None:
@@ -253,6 +274,8 @@ def test_keypoints_that_a_line_predicts(spot_model: IFAM, tmp_path: Path, shift:
     result = evaluate(spot_model, table, batch_size=5)
     assert result.keypoint_error == pytest.approx(abs(shift) / 32, abs=1e-6)
     assert result.keypoint_count == 15
+    # without boxes both protocols regress places in the image, here along straight lines
+    assert result.keypoint_error_published == pytest.approx(abs(shift) / 32, abs=1e-6)
     assert (result.num_samples, result.mean_kept) == (16, pytest.approx(1 / 16))
     assert result.foreground_iou == pytest.approx(upsampled_iou())
     unseen = replace(table, samples=tuple(replace(s, keypoints={}) if s.split == "train" else s for s in table.samples))

@@ -95,15 +95,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     birds = write_scenes(folder / "birds")
     rows = [line.split(",") for line in (birds / "metadata.csv").read_text().splitlines()[1:]]
-    lines = ["path,label,group,split,mask"]
+    lines, patients = ["path,label,group,split,mask"], ["path,label,patient"]
     for _, file, _, split, _, name, place in rows:
         split_name = ("train", "val", "test")[int(split)]
         lines.append(f"{file},{name},{name} on {place},{split_name},masks/{file}")
         copy(birds / file, folder / f"photographs/{split_name}/{name}/{place}")
         copy(birds / file, folder / f"ungrouped/{split_name}/{name}")
+        scan = folder / f"scans/{name}/{name}{len(lines) % 4}"
+        copy(birds / file, scan)
+        patients.append(f"{scan.relative_to(folder)}/{Path(file).name},{name},{scan.name}")
         copy(birds / file, folder / "flat")
         copy(birds / file, folder / "cats/cat")
     (birds / "table.csv").write_text("\n".join(lines))
+    (folder / "scans.csv").write_text("\n".join(patients))
     for name in ("bird.jpg", "mine.jpg"):
         shutil.copy(birds / rows[-1][1], folder / name)
     shutil.copytree(folder / "ungrouped", folder / "broken")

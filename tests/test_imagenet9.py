@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ifam.data.imagenet9 import CLASSES
 from ifam.data.read import read_table
+from ifam.data.transforms import test_transform
 from ifam.errors import DataError, UsageError
 from ifam.evaluate import evaluate
 from ifam.imagenet9 import adversarial_backgrounds, evaluate_imagenet9
@@ -226,6 +228,16 @@ def test_every_variant_is_scored(rule: Rule, make_classifier: Any, challenge: Pa
     assert result.bg_gap == same - rand
     values = json.loads(json.dumps(result.to_dict()))
     assert (values["bg_gap"], values["variants"]["mixed_rand"]["accuracy"]) == (result.bg_gap, rand)
+
+
+def test_images_of_imagenet9_are_seen_whole(make_classifier: Any, challenge: Path) -> None:
+    """They come cut, unlike the photographs that a model of ImageNet cuts the centre out of."""
+    cut = make_classifier(by_the_border, preprocessing=replace(AS_IT_IS, crop_ratio=0.5))
+    whole = make_classifier(by_the_border)
+    assert evaluate_imagenet9(cut, challenge) == evaluate_imagenet9(whole, challenge)
+    assert adversarial_backgrounds(cut, challenge) == adversarial_backgrounds(whole, challenge)
+    image = Image.open(challenge / f"mixed_rand/val/{CLASSES[0]}/0.JPEG")
+    assert not torch.equal(test_transform(cut.preprocessing)(image), test_transform(AS_IT_IS)(image))
 
 
 def test_a_model_of_imagenet_needs_the_class_map(make_classifier: Any, challenge: Path, tmp_path: Path) -> None:

@@ -110,8 +110,10 @@ def test_a_missing_split_is_said_before_the_work(model: IFAM, table: ImageTable)
 def test_the_command(model: IFAM, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(model, tmp_path / "run")
     files = ["--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "parts.png")]
+    files += ["--token-figure", str(tmp_path / "tokens.png")]
     assert main(["intervene", str(tmp_path / "run"), str(data), *files]) == 0
     assert (tmp_path / "parts.png").stat().st_size > 10_000
+    assert (tmp_path / "tokens.png").stat().st_size > 10_000
     found = json.loads((tmp_path / "out.json").read_text())
     assert set(found) == {"trials", "chosen", "chosen_by", "test_before", "test_after"}
     interval = found["test_after"]["worst_group_accuracy_interval"]
@@ -123,6 +125,16 @@ def test_the_command(model: IFAM, data: Path, tmp_path: Path, capsys: pytest.Cap
     assert printed.splitlines()[-1] == warning
     assert found["chosen_by"] == "worst_group_accuracy"
     assert {group["count"] for group in found["test_before"]["groups"].values()} == {2}
+
+
+@pytest.mark.parametrize("flag", ["--figure", "--token-figure"])
+def test_a_picture_of_another_kind_is_refused_before_the_work(
+    flag: str, model: IFAM, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    save(model, tmp_path / "run")
+    monkeypatch.setattr(module, "try_interventions", lambda *_, **__: pytest.fail("work began"))
+    assert main(["intervene", str(tmp_path / "run"), str(data), flag, str(tmp_path / "parts.txt")]) == 2
+    assert ".png, .jpg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("criterion", ["auc", "worst_group_auc", "accuracy"])

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 import ifam
 from ifam.data.read import read_table
 from ifam.model.masked import MaskedClassifier
+from ifam.model.origin import Origin
 from ifam.model_card import TrainingRecord, guarantee, model_card
 from ifam.training.run import train
 
@@ -48,6 +49,13 @@ def test_of_a_run(make_model: Any, record: TrainingRecord, tmp_path: Path) -> No
         assert part in text
     assert str(tmp_path) not in text
     assert "\n\n\n" not in text
+
+
+def test_the_backbone_is_named_as_its_weights_say(make_model: Any) -> None:
+    model = make_model()
+    assert "- The backbone's weights: not known; licence: not known\n" in model_card(model)
+    model.backbone_origin = Origin(source="encoder of a model: ViT-S/14\n# other", license="wheel MIT")
+    assert "- The backbone's weights: encoder of a model: ViT-S/14 # other; licence: wheel MIT\n" in model_card(model)
 
 
 def test_the_front_matter_is_read_by_the_hub(make_model: Any, record: TrainingRecord) -> None:

@@ -10,13 +10,18 @@ from generated import write_image, write_scenes
 from PIL import Image
 from torch import Tensor
 
-from ifam.data.find import find_images
+import ifam
+from ifam.cli import main
+from ifam.data.find import ImageSearch, find_images
 from ifam.data.images import open_image
+from ifam.data.read import read_table
 from ifam.data.transforms import test_transform as view_of
-from ifam.errors import DataError, UsageError
+from ifam.errors import CheckpointError, DataError, OutputError, UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
-from ifam.predict import PredictionRow, overlay_names, predict, writer
+from ifam.overlays import overlay_names
+from ifam.predict import PredictionRow, predict, writer
+from ifam.storage import save
 
 
 @pytest.fixture
@@ -62,6 +67,51 @@ def test_statuses(model: IFAM, paths: list[Path]) -> None:
             assert (row.status, row.kept) == ("no evidence", 0)
             assert row.label in ((None,) if min_kept else ("cat", "dog"))
             assert {part for line in row.parts or [] for part in line} == {3}
+
+
+def overflowing(model: IFAM, stage: str) -> IFAM:
+    """Weights that are finite, and what is computed with them is not."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.startswith(stage) and "mlp" in name and weight.ndim > 1:
+                weight.mul_(1e30)
+    return model
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_scores_that_are_no_numbers_are_no_answer(
+    stage: str, model: IFAM, paths: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(overflowing(model, stage), tmp_path / "model")
+    given, rows = [str(tmp_path / "model"), str(paths[0].parent)], tmp_path / "rows.jsonl"
+    assert main(["predict", *given, "--out", str(rows), "--device", "cpu"]) == 1
+    told = capsys.readouterr()
+    assert "0 predictions and 7 rows without an answer" in told.out
+    assert "NaN or infinity for 7 of 7 images" in told.err
+    for line in rows.read_text().splitlines():
+        row = json.loads(line, parse_constant=pytest.fail)
+        assert (row["status"], row["label"], row["probability"]) == ("not finite", None, None)
+    assert main(["predict", *given, "--out", str(tmp_path / "shards"), "--device", "cpu"]) == 1
+    assert "7 not finite" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match=r"finite scores .* 1 of 1 images"):
+        ifam.explain(model, paths[0])
+
+
+def test_one_image_without_an_answer_costs_the_others_nothing(model: IFAM, paths: list[Path]) -> None:
+    view = view_of(model.preprocessing)
+    odd = view(open_image(paths[2]))
+    answer = model.answer
+
+    def lose(images: Tensor, *arguments: Any, **options: Any) -> Any:
+        output = answer(images, *arguments, **options)
+        output.logits[(images == odd).flatten(1).all(1)] = torch.nan
+        return output
+
+    expected = list(predict(model, paths))
+    model.answer = lose  # type: ignore[method-assign]
+    found = list(predict(model, paths))
+    assert found[2].status == "not finite"
+    assert found[:2] + found[3:] == expected[:2] + expected[3:]
 
 
 def test_an_unreadable_file_stands_in_its_place(model: IFAM, paths: list[Path]) -> None:
@@ -151,7 +201,7 @@ def test_overlays_are_named_after_the_files(model: IFAM, paths: list[Path], tmp_
     twin = write_image(tmp_path / "photographs/more/0.png", np.zeros((32, 32, 3)))
     paths[3].write_bytes(b"not an image")
     list(predict(model, [*paths, twin], overlays=tmp_path / "pictures", batch_size=3))
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    names = {path.name for path in (tmp_path / "pictures").glob("[!.]*")}
     assert names == {"0.png.png", "more_0.png.png", "1.png", "2.png", "4.png", "5.png", "6.png"}
     with Image.open(tmp_path / "pictures/1.png") as picture:
         assert picture.size == (480, 480)  # 32 pixels, enlarged by a whole number
@@ -168,6 +218,100 @@ def test_overlays_never_take_the_place_of_photographs(
     assert [path.read_bytes() for path in paths] == before
     list(predict(model, paths[:1], overlays=paths[0].parent / "pictures"))
     assert (paths[0].parent / "pictures/0.png").is_file()
+
+
+def test_overlays_are_not_drawn_where_they_would_be_read_later(
+    model: IFAM, paths: list[Path], tmp_path: Path, refuses_line: Any
+) -> None:
+    """Neither above the photographs, nor among files of something else, which would no longer be read."""
+    before = contents(tmp_path)
+    other = write_image(tmp_path / "other/7.png", np.zeros((32, 32, 3)))
+    for folder in (tmp_path, tmp_path / "other/..", tmp_path / "other"):
+        with refuses_line("overlays", "choose", folder):
+            list(predict(model, paths, overlays=folder))
+    other.unlink()
+    assert contents(tmp_path) == before
+
+
+def test_overlays_are_no_photographs(model: IFAM, tmp_path: Path, refuses_line: Any) -> None:
+    """However the folder is named, and for training too."""
+    for number in range(4):
+        write_image(tmp_path / f"data/{'ab'[number % 2]}/{number}.png", np.zeros((32, 32, 3)))
+    data = tmp_path / "data"
+    images = sorted(find_images([str(data)]))
+    drawn = [data / "drawn", data / "a/drawn", data / "a/deep/drawn"]
+    for folder in drawn:
+        list(predict(model, images, overlays=folder))
+        list(predict(model, images, overlays=folder))  # over earlier ones
+        assert len(list(folder.glob("*.png"))) == 4
+    assert sorted(find_images([str(data)])) == images
+    assert sorted(find_images([f"{data}/*", f"{data}/drawn/*.png", f"{data}/*/*.png"])) == images
+    assert [sample.path for sample in read_table(data).samples] == images
+    for pattern in ("drawn", "drawn/0.png", "a/drawn/*.png"):
+        with refuses_line("pictures that ifam drew", error=DataError):
+            list(find_images([str(data / pattern)]))
+
+
+def test_overlays_never_take_the_place_of_other_pictures(
+    model: IFAM, paths: list[Path], tmp_path: Path, refuses_line: Any
+) -> None:
+    list(predict(model, paths[:2], overlays=tmp_path / "drawn"))
+    write_image(tmp_path / "drawn/2.png", np.zeros((9, 9, 3)))
+    (tmp_path / "drawn/notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with refuses_line(tmp_path / "drawn/2.png", "another file"):
+        list(predict(model, paths, overlays=tmp_path / "drawn"))
+    assert contents(tmp_path) == before
+    list(predict(model, paths[:2], overlays=tmp_path / "drawn"))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["ä" * 125, "x" * 251])
+def test_overlays_of_the_longest_names(model: IFAM, tmp_path: Path, name: str) -> None:
+    for folder in "ab":
+        write_image(tmp_path / folder / f"{name}.png", np.zeros((32, 32, 3)))
+    images = sorted(find_images([str(tmp_path)]))
+    assert len(list(predict(model, images, overlays=tmp_path / "drawn"))) == 2
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 2
+    assert overlay_names(images) == overlay_names(images)
+
+
+def test_rows_are_complete_where_pictures_have_no_room(
+    model: IFAM, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    drawn: list[Path] = []
+
+    def full(path: Path, *rest: Any) -> None:
+        drawn.append(path)
+        if len(drawn) == 3:
+            raise OutputError(f"{path}: no room")
+
+    monkeypatch.setattr("ifam.predict.save_overlay", full)
+    rows = []
+    with refuses_line("drawn/2.png", "no room", error=OutputError):
+        for row in predict(model, paths, overlays=tmp_path / "drawn", batch_size=2):
+            rows.append(row)
+    assert [row.path for row in rows] == [str(path) for path in paths]
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_only_earlier_rows_are_written_over(tmp_path: Path, suffix: str, refuses_line: Any) -> None:
+    path = tmp_path / f"rows{suffix}"
+    row = PredictionRow(path="a", status="ok", label="a", probability=1, kept=1, parts=[[0]])
+    path.touch()  # as mktemp makes it
+    for _ in range(2):
+        with writer(path) as write:
+            write(row)
+    pyarrow.parquet.write_table(pyarrow.table({"path": ["a"], "label": ["b"]}), tmp_path / "table.parquet")
+    for other in (b'{"text": 1}\n', b"[1]\n", b"PAR1", b"\xff\xd8", (tmp_path / "table.parquet").read_bytes()):
+        path.write_bytes(other)
+        with refuses_line(path, "got another file", "choose another name"):
+            writer(path)
+        assert path.read_bytes() == other
 
 
 def test_overlay_names() -> None:
@@ -213,7 +357,10 @@ def test_masks_are_no_photographs(tmp_path: Path) -> None:
     assert sorted(find_images([str(root)])) == images
     assert sorted(find_images([str(root), str(root / "images")])) == images
     (root / "metadata.csv").write_text("of,something,else\n")
-    assert len(list(find_images([str(root)]))) == 24
+    search = ImageSearch([str(root)])
+    assert sorted(search) == images  # by the names of the masks alone
+    said = "left out 14: 2 with other suffixes (.csv 2), 12 masks beside photographs (masks/ 12)"
+    assert search.account.line() == said
 
 
 def test_the_photographs_of_a_table(tmp_path: Path, refuses_line: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ifam.cli import parser
 from ifam.commands.settings import training_config
-from ifam.config import MethodName, TrainingConfig
+from ifam.config import MethodName, TrainingConfig, override
 from ifam.errors import UsageError
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES, recipe
 
@@ -56,6 +56,40 @@ def test_every_number_is_the_papers(name: str) -> None:
 def test_method_and_epochs_are_as_asked(name: str, method: MethodName) -> None:
     config = recipe(name, method, 3)
     assert (config.method, config.optimizer.epochs) == (method, 3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_parts_are_as_asked(name: str) -> None:
+    assert recipe(name, "ifam", num_parts=5).model.num_parts == 5
+    own = recipe(name, "ifam").model.num_parts
+    assert recipe(name, "ifam", num_parts=own) == recipe(name, "ifam")
+    if name not in ("staged", "scenes"):  # published settings are the same for every K
+        assert recipe(name, "ifam", num_parts=5) == override(recipe(name, "ifam"), {"model.num_parts": 5})
+
+
+@pytest.mark.parametrize("name", ["staged", "scenes"])
+@pytest.mark.parametrize("method", ["ifam", "pdiscoformer"])
+def test_several_parts_begin_on_the_object(name: str, method: MethodName) -> None:
+    """With the settings of docs/results.md, "More parts than one"."""
+    one, several = recipe(name, method), recipe(name, method, num_parts=4)
+    settings = {"model.centre_lean": 24.0, "optimizer.lr_prototypes": 3e-3, "losses.concentration": 100.0}
+    assert several == override(one, {"model.num_parts": 4, **settings})
+    assert (one.optimizer.lr_prototypes, one.losses.concentration) == (1e-3, 0)
+    assert recipe(name, method, num_parts=1) == one
+
+
+def test_the_command_gives_several_parts_the_same_settings_and_yields_to_the_user() -> None:
+    def parsed(*more: str) -> TrainingConfig:
+        return training_config(parser().parse_args(["train", "data", "--out", "run", *more]))
+
+    expected = recipe("staged", "ifam", num_parts=4)
+    assert parsed("--num-parts", "4") == parsed("--set", "model.num_parts=4") == expected
+    assert parsed("--num-parts", "4", "--method", "pdiscoformer") == recipe("staged", "pdiscoformer", num_parts=4)
+    changed = parsed("--num-parts", "4", "--set", "losses.concentration=0", "--set", "optimizer.lr_prototypes=1e-3")
+    assert (changed.losses.concentration, changed.optimizer.lr_prototypes) == (0, 1e-3)
+    assert changed.model.centre_lean == 24
+    with pytest.raises(UsageError, match=r"--num-parts.*expected at least 1, got 0"):
+        parsed("--num-parts", "0")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

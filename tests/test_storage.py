@@ -250,6 +250,24 @@ def test_saved_models_can_be_read_by_whoever_reads_other_files(make_model: Any, 
         (("token_thresholds",), {"0.9": [1]}),
         (("preprocessing", "mean"), [float("nan")] * 3),
         (("preprocessing", "std"), [float("inf")] * 3),
+        (("preprocessing", "std"), [0.0, 1.0, 1.0]),
+        (("preprocessing", "image_size"), [96, 96]),
+        (("preprocessing", "image_size"), [32.0, 32.0]),
+        (("class_names",), ["a", "b", "c", "a"]),
+        (("class_names",), ["a", "b", "c", "d\n## e"]),
+        (("class_names",), ["a", "b", "c", "\x1b[2J"]),
+        (("class_names",), ["a", "b", "c", ""]),
+        (("training_group_sizes",), {"a": -1}),
+        (("training_group_sizes",), {"a": True}),
+        (("options", "temperature"), float("inf")),
+        (("options", "num_parts"), 0),
+        (("options", "second_stage"), "x"),
+        (("token_thresholds",), {"0.9": [1.0, -1.0, 1.0]}),
+        (("token_thresholds",), {"0.9": [1.0, float("nan"), 1.0]}),
+        (("token_thresholds",), {"nan": [1.0, 1.0, 1.0]}),
+        (("token_thresholds",), {"1.5": [1.0, 1.0, 1.0]}),
+        (("backbone_origin",), {"source": 3}),
+        (("backbone_origin",), ["x"]),
     ],
     ids=str,
 )
@@ -264,6 +282,69 @@ def test_a_description_that_asks_for_too_much(
     edit(saved, change)
     with refuses_line(saved, error=CheckpointError):
         load(saved)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float64])
+def test_weights_of_other_types(kind: torch.dtype, saved: Path, refuses_line: Any) -> None:
+    """The last is refused because the others are float32: a model is saved in one type."""
+    state = safetensors.torch.load_file(saved / WEIGHTS)
+    state["prototypes"] = state["prototypes"].to(kind)
+    safetensors.torch.save_file(state, saved / WEIGHTS)
+    with refuses_line(saved / WEIGHTS, "floating-point", "prototypes", error=CheckpointError):
+        load(saved)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_that_was_saved_in_another_precision(kind: torch.dtype, make_model: Any, tmp_path: Path) -> None:
+    model = make_model().to(kind)
+    save(model, tmp_path)
+    state = load(tmp_path).state_dict()
+    assert all(torch.equal(state[name], value.float()) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "hf_hub:someone/model", "local-dir:/somewhere", "HF-HUB:a/b"])
+def test_a_loaded_model_never_reaches_the_network(
+    name: str, saved: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    def reach(*arguments: object, **options: object) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr("timm.models._factory.load_model_config_from_hf", reach)
+    monkeypatch.setattr("timm.models._factory.load_model_config_from_path", reach)
+    edit(saved, lambda description: description.update(backbone={"name": name, "arguments": {}}))
+    with refuses_line(saved / DESCRIPTION, "timm model name", name, error=CheckpointError):
+        load(saved)
+
+
+def test_what_the_weights_say_of_themselves_is_kept(make_vit: Any, tmp_path: Path) -> None:
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    said = {"title": "Tiny ViT", "source": "ours: a/b, fine-tuned", "licence": "Apache-2.0 (upstream)"}
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(make_vit().state_dict(), path, metadata={"arguments": json.dumps(arguments), **said})
+    save(IFAM(path, 2, 2), tmp_path / "model")
+    assert json.loads((tmp_path / "model" / DESCRIPTION).read_text())["backbone_origin"] == {
+        "title": "Tiny ViT", "source": "ours: a/b, fine-tuned", "license": "Apache-2.0 (upstream)"
+    }  # fmt: skip
+    save(load(tmp_path / "model"), tmp_path / "again")
+    for model in (load(tmp_path / "model"), load(tmp_path / "again")):
+        assert model.backbone_title == (
+            "vision transformer, 2 blocks of width 24, patches of 8 × 8; weights: Tiny ViT: ours: a/b, fine-tuned; "
+            "licence: Apache-2.0 (upstream)"
+        )
+    save(IFAM(path, 2, 2, pretrained=False), tmp_path / "random")  # of random weights the file says nothing
+    assert load(tmp_path / "random").backbone_title.endswith("8 × 8; weights: not known; licence: not known")
+
+
+def test_preprocessing_to_another_grid_is_refused_before_anything_is_written(
+    make_model: Any, tmp_path: Path, refuses_line: Any
+) -> None:
+    model = make_model(preprocessing=Preprocessing(image_size=(96, 96)))
+    with refuses_line("image size", "32 × 32", "96 × 96", "set_image_size"):
+        save(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    model.set_image_size((96, 96))
+    save(model, tmp_path)
+    assert load(tmp_path).preprocessing.image_size == (96, 96)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

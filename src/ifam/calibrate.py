@@ -9,9 +9,10 @@ from ifam.config import QUANTILES, Precision
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
-from ifam.errors import DataError, UsageError
+from ifam.errors import CheckpointError, DataError, UsageError
 from ifam.model import mask as masking
 from ifam.model.two_stage import IFAM
+from ifam.output import REMEDY
 from ifam.processes import ALONE, Processes
 
 
@@ -34,6 +35,7 @@ def calibrate(
     Raises:
         UsageError: a quantile outside 0–1.
         DataError: no training split, or none of its images can be read.
+        CheckpointError: distances that are no numbers.
     """
     outside = [q for q in quantiles if not 0 <= q <= 1]
     if outside:
@@ -48,6 +50,8 @@ def calibrate(
             continue
         with arithmetic(precision, torch.device(device)):
             logits = model.discover(batch.images.to(device)).part_logits
+        if not logits.isfinite().all():
+            raise CheckpointError(f"model: expected finite distances to its prototypes, got others; {REMEDY}")
         parts = masking.assign_parts(logits)
         for part, found in enumerate(distances):
             found.append(-logits[:, part][parts == part].cpu())

@@ -27,8 +27,9 @@ from ifam.commands import (
 )
 from ifam.device import arrange_memory
 from ifam.errors import CheckpointError, DataError, IfamError, IfamWarning, UsageError
-from ifam.files import ESCAPED, printable
+from ifam.files import ESCAPED, NO_ROOM, printable
 from ifam.processes import ALONE, Processes, started
+from ifam.signals import interrupting
 
 COMMANDS = (
     demo,
@@ -93,7 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         here = started()
         _check_words(arguments)
         options = parser().parse_args(arguments)
-        options.run(options)
+        with interrupting():
+            options.run(options)
     except KeyboardInterrupt as stop:
         if here.is_first:
             print(str(stop) or "interrupted", file=sys.stderr)
@@ -136,6 +138,8 @@ def _line(error: Exception) -> str:
         line = printable(error)
     elif isinstance(error, OSError) and error.filename is not None:
         line = printable(f"{error.filename}: expected to read or write it, got: {error.strerror}; check the path")
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:  # without a name: the screen's stream, or a pipe's
+        line = f"output: expected room for what is printed, got: {error.strerror}; make room where it goes"
     else:
         line = f"{type(error).__name__}: {printable(error) or 'no message'}; add --debug to see where"
     line = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…{word[0][-100:]}", line)

@@ -181,6 +181,9 @@ class TrainingConfig:
     select_by: SelectBy = "auto"
     """which epoch is kept, by its score on the validation split; auto: worst-group accuracy where groups are known,
     accuracy otherwise; last: the last, whatever its score"""
+    split_by: str | None = None
+    """what is kept whole where splits are made: a column of the table of the data, such as patient; or folder, the
+    first below a class (of a table, the one that an image lies in), which is no group then"""
     activation_checkpointing: bool = False
     """compute activations again in the backward pass instead of keeping them: less memory, a third more work"""
     compile: bool = False

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from ifam.predict import PredictionRow
     from ifam.score import GroupResult
     from ifam.sharding.run import ShardedPrediction
+    from ifam.verdict import Statement
     from ifam.verify import Certificate
 
 
-FEW = 10
-"""images below which an interval says little"""
+MOST_UNREADABLE = 20
+"""images that are named"""
 
 
 def print_evaluation(result: "Evaluation") -> None:
@@ -51,8 +52,20 @@ def print_evaluation(result: "Evaluation") -> None:
     if result.temperature_split is not None and result.temperature is None:
         where = result.temperature_split
         print(f"no temperature fits {where}: every image is right there, or the scores say no more than chance")
+    for message in result.unreadable[:MOST_UNREADABLE]:
+        print(printable(f"left out: {message}"))
+    if len(result.unreadable) > MOST_UNREADABLE:
+        print(f"left out: {len(result.unreadable) - MOST_UNREADABLE:,} more images that cannot be read")
     if result.accuracy_interval is not None:
         _warn_of_few(result.num_samples, result.groups)
+
+
+def print_verdict(statements: "Sequence[Statement]") -> None:
+    """What it comes to, one line or two: the cause and the next step."""
+    from ifam.verdict import closing
+
+    for statement in closing(statements):
+        print(printable(f"verdict: {statement.line()}"))
 
 
 LABELS = {
@@ -67,16 +80,20 @@ LABELS = {
     "calibration_error_scaled": "calibration error with that temperature",
     "mean_kept": "share of the image inside the mask",
     "no_evidence": "images with an empty mask",
+    "seen_on_object": "share of what the mask holds that is object",
+    "object_seen": "share of the object that the mask holds",
+    "not_finite": "images without an answer (scores not finite)",
     "foreground_iou": "foreground IoU (pooled)",
     "foreground_iou_per_image": "foreground IoU (mean over images)",
     "part_nmi": "NMI of parts and keypoints",
     "part_ari": "ARI of parts and keypoints",
     "keypoint_error": "keypoint error (share of the box or image)",
+    "keypoint_error_published": "keypoint error (published protocol)",
 }
 
 
 def _cell(result: "Evaluation", name: str, value: float) -> str:
-    if name == "no_evidence":
+    if name in ("no_evidence", "not_finite"):
         return str(value)
     return _with_interval(value, getattr(result, f"{name}_interval", None))
 
@@ -104,6 +121,8 @@ def _accuracy(group: "GroupResult") -> str:
 
 def _warn_of_few(num_samples: int, groups: "Mapping[str, GroupResult]") -> None:
     """One line where intervals rest on few images."""
+    from ifam.verdict.statement import FEW
+
     counts = {name: group.count for name, group in groups.items() if group.count}
     few = [f"{printable(name)} ({count})" for name, count in counts.items() if count < FEW]
     where = f"{num_samples} in all" if num_samples < FEW else f"in {', '.join(few)}"
@@ -125,7 +144,8 @@ def print_study(study: "Study") -> None:
     )
     if study.chosen == Intervention() and study.trials[0].intervention != Intervention():
         print(
-            f"none surely beats no intervention (in {CONFIDENCE:.0%} of resamples of these images), so none is chosen"
+            f"none detectably beats no intervention (in {CONFIDENCE:.0%} of resamples of these images), so none is "
+            "chosen; gains too small for so few images may be there"
         )
     rows = (
         [study.test_before] if study.chosen == study.test_before.intervention else [study.test_before, study.test_after]
@@ -201,7 +221,7 @@ def print_sharded(found: "ShardedPrediction", folder: object) -> None:
 
 
 def print_certificate(found: "Certificate") -> None:
-    """What was replaced and what it changed; then what the guarantee does not cover."""
+    """What was replaced and what it changed; then what the mask decides, and what the guarantee does not cover."""
     rows = [
         (f"outside, {what}", str(changes.images), str(changes.bits), f"{changes.largest:.3g}")
         for what, changes in found.outside.items()
@@ -220,19 +240,34 @@ def print_certificate(found: "Certificate") -> None:
         print("does not hold: pixels outside the mask changed predictions")
     else:
         print("cannot tell: pixels inside the mask changed nothing either")
-    print(
-        f"not covered: with the background of another photograph the mask keeps {found.mask_iou:.0%} of itself "
-        f"(IoU, mean), and {found.answers_moved:.1%} of the answers change"
-    )
+    for what, alone in found.mask_alone.items():
+        print(
+            f"mask alone: with every pixel inside replaced by {what}, {_with_limits(alone.stays)} of the answers stay "
+            f"(chance {alone.chance:.1%}){': the mask decides them' if alone.decides else ''}"
+        )
+    if found.is_one_answer:
+        print("mask alone: every answer is the same, so that answers stay says nothing; train the model longer first")
     leak = found.leakage
     if leak is None:
         print("mask leakage: not measured, too few images of two answers")
-        return
-    verdict = "suspicious: the mask may say the answer by its shape" if leak.is_suspicious else "no sign of a code"
+    else:
+        verdict = "suspicious: the mask may say the answer by its shape" if leak.is_suspicious else "no sign of a code"
+        print(
+            f"mask leakage, a lower bound: from the masks a linear classifier tells {_with_limits(leak.linear)} of the "
+            f"answers, a non-linear one {_with_limits(leak.nonlinear)} (chance {leak.chance:.1%}, "
+            f"{_images(leak.num_images)}): {verdict}"
+        )
     print(
-        f"mask leakage: from the masks alone {leak.balanced_accuracy:.1%} of the answers "
-        f"({leak.low:.1%} to {leak.high:.1%}; chance {leak.chance:.1%}, {_images(leak.num_images)}): {verdict}"
+        f"not covered: before the backgrounds of {found.setting.rounds} other photographs, of another answer where "
+        f"there is one, the mask keeps {found.mask_iou:.1%} of itself (IoU, mean), "
+        f"{_with_limits(found.answers_moved_interval)} of the "
+        f"answers change, and {found.answers_followed:.1%} become the answer of the other photograph"
+        f"{': the background decides them' if found.background_decides else ''}"
     )
+
+
+def _with_limits(interval: "Interval") -> str:
+    return f"{interval.estimate:.1%} ({interval.low:.1%} to {interval.high:.1%})"
 
 
 def print_export(result: "ExportResult") -> None:

@@ -1,6 +1,5 @@
 """The whole story offline: a classifier that cheats, the map that shows it, and iFAM that does not."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +11,9 @@ from ifam.config import MethodName, TrainingConfig
 from ifam.console import print_comparison, show_progress
 from ifam.data.batch import reading_all
 from ifam.errors import UsageError
-from ifam.files import write_text
+from ifam.files import to_json, write_text
 from ifam.interventions import Intervention, choose, try_interventions
+from ifam.outputs import mark_of
 from ifam.recipes import scenes
 from ifam.scenes.creatures import BEST_BY_ANIMAL
 from ifam.scenes.dataset import ScenesConfig, cached_scenes, variant_folder
@@ -127,7 +127,7 @@ def _intervened(model: "Classifier", table: "ImageTable", root: Path) -> list[Ro
     """What the intervention that validation chose does, if it chose one."""
     best = _choose(model, table)
     if best == Intervention():
-        print("interventions: none surely helps on the validation split")
+        print("interventions: none detectably helps on the validation split")
         return []
     return [_measure(INTERVENED, model, root, best)]
 
@@ -191,7 +191,7 @@ def _save_figure(path: Path, table: "ImageTable", plain: "Classifier", model: "C
     images = {name: sample.path for name, sample in zip(table.group_names, first, strict=True)}
     figure = comparison_figure(images, [table.class_names[sample.label] for sample in first], plain, model)
     with picture_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+        figure.savefig(temporary, dpi=130, **mark_of(temporary))
 
 
 def _save_report(folder: Path, result: DemoResult) -> None:
@@ -200,7 +200,7 @@ def _save_report(folder: Path, result: DemoResult) -> None:
     print()
     print_comparison(TITLE, COLUMNS, cells)
     print("\n" + "\n".join(sentences))
-    write_text(folder / NUMBERS, json.dumps(asdict(result) | {"sentences": sentences}, indent=1) + "\n")
+    write_text(folder / NUMBERS, to_json(asdict(result) | {"sentences": sentences}, indent=1) + "\n")
     table = [COLUMNS, ("---", *["--:"] * (len(COLUMNS) - 1)), *cells]
     paragraphs = [
         f"# ifam demo, seed {result.seed}",

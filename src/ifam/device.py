@@ -1,9 +1,13 @@
 """Where the work runs, and in which arithmetic."""
 
 import os
+import platform
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from ifam import __version__
 from ifam.config import FixedPrecision, Precision
 from ifam.errors import UsageError
 from ifam.processes import started
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
+PACKAGES = ("torch", "torchvision", "timm")
 MEMORY = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "THP_MEM_ALLOC_ENABLE": "1"}
 
 
@@ -72,3 +77,20 @@ def arithmetic(precision: Precision, device: "torch.device") -> AbstractContextM
     kinds = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     dtype = kinds[resolve_precision(precision, device.type)]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def describe_machine(device: "str | torch.device", precision: Precision) -> Mapping[str, str]:
+    """Versions, device and precision of what is computed here, by name."""
+    import torch
+
+    kind = torch.device(device).type
+    return {
+        "ifam": __version__,
+        **{name: version(name) for name in PACKAGES},
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device)
+        if kind == "cuda"
+        else f"{kind}, {torch.get_num_threads()} threads",
+        "precision": resolve_precision(precision, kind),
+    }

@@ -1,5 +1,6 @@
 """What can go wrong, as one line each: what was expected, what came, what to do."""
 
+import errno
 from typing import ClassVar
 
 
@@ -25,6 +26,13 @@ class DataError(IfamError):
     """A data set, an image or a table that cannot be read as it should."""
 
 
+class UnavailableError(DataError):
+    """A file that the system could not read just now: its disk, its network or its permissions, not its content.
+
+    Whether the file is in order is not known; another try may read it.
+    """
+
+
 class CheckpointError(IfamError):
     """A model file that is missing, damaged, or of another architecture."""
 
@@ -37,8 +45,16 @@ class ProcessError(IfamError):
     """A process with the same job that has failed or ended."""
 
 
+class WorkerError(IfamError):
+    """A process that reads images for this one and was killed, or cannot be started."""
+
+
 class OutputError(IfamError):
     """A file that cannot be written, for instance because the disk is full."""
+
+
+class MovedError(OutputError):
+    """A folder that was deleted or moved away while it was written: what lies there now is not this run's."""
 
 
 class VerificationError(IfamError):
@@ -51,6 +67,18 @@ class ExportError(IfamError):
 
 class HubError(IfamError):
     """A model hub that cannot be reached, or that refuses."""
+
+
+_OF_THE_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EOVERFLOW})
+"""what the system answers to a name or to a content that cannot be, and will answer again"""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the system itself refused to read (a disk, a network, a permission), so that it may not another time.
+
+    Decoders raise ``OSError`` without a number for what is damaged.
+    """
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_FILE
 
 
 def first_line(error: BaseException) -> str:

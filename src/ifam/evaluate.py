@@ -13,17 +13,17 @@ from ifam.data.imagenet9 import align_imagenet9, class_lookup
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import arithmetic
-from ifam.errors import DataError, UsageError
+from ifam.errors import CheckpointError, DataError, UsageError
 from ifam.metrics.accumulate import Accumulator
 from ifam.metrics.bootstrap import Interval
 from ifam.metrics.calibration import fit_temperature
-from ifam.metrics.parts import KeypointRegression, keypoint_error
+from ifam.metrics.keypoints import KeypointRegression, PublishedKeypointRegression, inside_box, keypoint_error
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import interventions_on
-from ifam.output import Prediction
+from ifam.output import REMEDY, Prediction
 from ifam.processes import ALONE, Processes
-from ifam.score import Score, accuracy_intervals, calibration_error, record, summarise
+from ifam.score import ClassResult, Score, accuracy_intervals, calibration_error, outcomes, record, summarise
 
 Progress = Callable[[int, int], None]
 """(images done, images in all)"""
@@ -36,6 +36,9 @@ class Evaluation(Score):
     """A score, the split it was taken on, and what was switched off."""
 
     split: str
+    classes: Mapping[str, ClassResult] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """group -> class -> how often it was the answer there, without zeros"""
     accuracy_interval: Interval | None = None
     """95 %, over another sample of images of this split"""
     worst_group_accuracy_interval: Interval | None = None
@@ -130,11 +133,12 @@ def evaluate(
     records = run(split, class_map=lookup, temperature=temperature, observe=observe)
     score = summarise(records, table.group_names, model.training_group_sizes, num_classes=model.num_classes)
     keypoints: dict[str, Any] = {}
-    fitted = with_keypoint_error and split != "train" and _shows_keypoints(table, "train")
+    fitted = score.not_finite is None and with_keypoint_error and split != "train" and _shows_keypoints(table, "train")
     if fitted and "centroid" in records and "keypoint" in records:
         keypoints = _keypoint_numbers(run("train"), records)
     return Evaluation(
         **(vars(score) | keypoints | accuracy_intervals(records, len(score.groups))),
+        **outcomes(records, table.class_names, table.group_names),
         split=split,
         temperature_split=temperature_split,
         temperature=temperature,
@@ -167,6 +171,8 @@ def _check_temperature(table: ImageTable, split: str, fitted_on: str, class_map:
 def _temperature(records: Accumulator) -> float | None:
     if records.num_samples == 0:
         raise DataError("temperature: expected at least one image that can be read, got none; see ifam doctor")
+    if not records["finite"].all():
+        raise CheckpointError(f"temperature: expected finite scores of the classes, got NaN or infinity; {REMEDY}")
     return fit_temperature(records["logits"], records["label"])
 
 
@@ -221,7 +227,23 @@ def _shows_keypoints(table: ImageTable, split: str) -> bool:
 
 
 def _keypoint_numbers(train: Accumulator, test: Accumulator) -> dict[str, Any]:
+    """By both protocols."""
     regression = KeypointRegression.fit(train["centroid"], train["active"], train["keypoint"], train["visible"])
     predicted = regression.predict(test["centroid"], test["active"])
-    score = keypoint_error(predicted, test["keypoint"], test["visible"], test["box"])
-    return {"keypoint_error": score.error, "keypoint_count": score.count}
+    score = keypoint_error(predicted, test["keypoint"], test["visible"], test["box"][:, 2:])
+    # the published code counts the places of tokens from 0, half a token to the left of and above their centres
+    (seen, points), (test_seen, test_points) = (
+        (
+            inside_box(each["centroid"] - each["token"][:, None] / 2, each["box"]),
+            inside_box(each["keypoint"], each["box"]),
+        )
+        for each in (train, test)
+    )
+    published = PublishedKeypointRegression.fit(seen, train["active"], points, train["visible"])
+    predicted = published.predict(test_seen, test["active"])
+    as_published = keypoint_error(predicted, test_points, test["visible"], torch.ones(len(test_points), 2))
+    return {
+        "keypoint_error": score.error,
+        "keypoint_error_published": as_published.error,
+        "keypoint_count": score.count,
+    }

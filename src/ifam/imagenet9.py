@@ -128,7 +128,7 @@ def adversarial_backgrounds(
     backgrounds = _Backgrounds(read_backgrounds(root))
     interventions = interventions_on(model, remove_parts, token_quantile)
     model = model.to(device).eval()
-    prepare = test_transform(model.preprocessing)
+    prepare = test_transform(model.preprocessing.whole())
 
     def fooled(foreground: Foreground, composites: Tensor) -> list[bool]:
         with arithmetic(precision, device):

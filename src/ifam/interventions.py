@@ -15,6 +15,7 @@ from ifam.errors import DataError, UsageError
 from ifam.metrics.accumulate import Accumulator
 from ifam.metrics.bootstrap import Interval, paired_auc_win_shares, paired_win_shares
 from ifam.model.two_stage import IFAM
+from ifam.output import require_numbers
 from ifam.score import GroupResult, accuracy_intervals, auc_intervals, record_classes, summarise
 
 CRITERIA = tuple(name for name in get_args(SelectBy) if name != "last")
@@ -130,6 +131,7 @@ def try_interventions(
                 discovery = model.discover(batch.images)
                 for intervention, seen in zip(chosen, records, strict=True):
                     output = model.answer(batch.images, discovery, **asdict(intervention))
+                    require_numbers(output)
                     seen.update(**record_classes(output.logits, batch), kept=output.kept)
         done += len(batch) + len(batch.unreadable)
         if progress is not None:

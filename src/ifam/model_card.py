@@ -13,7 +13,7 @@ from ifam import __version__
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.files import last_name, listed
+from ifam.files import last_name, listed, printable, without_folders
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
@@ -77,7 +77,7 @@ class TrainingRecord:
             "Foreground IoU": "val/foreground_iou",
             "Share of the image inside the mask": "val/mean_kept",
         }
-        return {name: self.validation[key] for name, key in wanted.items() if key in self.validation}
+        return {name: self.validation[key] for name, key in wanted.items() if self.validation.get(key) is not None}
 
 
 def model_card(model: Classifier, record: TrainingRecord | None = None, *, license: str = "unknown") -> str:
@@ -89,7 +89,8 @@ def model_card(model: Classifier, record: TrainingRecord | None = None, *, licen
         template_str=TEMPLATE,
         title=title(model),
         model=model,
-        architecture=last_name(model.backbone_title),
+        architecture=last_name(model.architecture_title),
+        origin=printable(model.backbone_origin),
         height=model.preprocessing.image_size[0],
         width=model.preprocessing.image_size[1],
         classes=listed(model.class_names),
@@ -145,10 +146,7 @@ def _front_matter(model: Classifier, record: TrainingRecord | None, license: str
 
 def _settings(config: TrainingConfig) -> str:
     """All of them as YAML, without local paths."""
-    values = configuration.to_dict(config)
-    for name in ("backbone", "masks"):
-        values["model"][name] = last_name(values["model"][name])
-    text: str = yaml.safe_dump(values, sort_keys=False)
+    text: str = yaml.safe_dump(without_folders(configuration.to_dict(config)), sort_keys=False)
     return text.strip()
 
 
@@ -167,6 +165,7 @@ An image classifier made with [ifam](https://arxiv.org/abs/2506.08915) {{ versio
 ## Model
 
 - Architecture: {{ architecture }}{% if parts %}, {{ parts }} foreground part{{ "s" if parts > 1 }}{% endif %}
+- The backbone's {{ origin }}
 - Images: {{ height }} × {{ width }} pixels (height × width); preprocessing is in `model.json`, and done on loading
 - Classes ({{ model.num_classes }}): {{ classes }}
 

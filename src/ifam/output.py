@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ifam.errors import CheckpointError
+
+REMEDY = "compute with --precision 32-true, and if that does not help, train the model again"
+"""where scores are no numbers"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -74,3 +79,36 @@ class Output(PartDiscovery, Prediction):
     """(B, h, w) bool: what stage 2 sees"""
     kept: Tensor
     """(B,) share of tokens selected; 0 means that nothing supports the prediction"""
+
+
+def are_numbers(output: Prediction) -> Tensor:
+    """Whether the scores of an image are finite, and the distances that its mask follows from: (B,) bool.
+
+    Where one is not, the model has no answer.
+    """
+    finite = output.logits.isfinite().all(1)
+    return finite & output.part_logits.flatten(1).isfinite().all(1) if isinstance(output, PartDiscovery) else finite
+
+
+def require_numbers(output: Prediction) -> None:
+    """Refuse scores that are no numbers.
+
+    Raises:
+        CheckpointError: an image has some, see `are_numbers`.
+    """
+    finite = are_numbers(output)
+    if not finite.all():
+        raise CheckpointError(
+            f"model: expected finite scores of the classes, got NaN or infinity for {int((~finite).sum())} of "
+            f"{len(finite)} images of a batch, since its numbers overflow; {REMEDY}"
+        )
+
+
+def probabilities_of(output: Prediction) -> Tensor:
+    """Of the classes, in float32: (B, C).
+
+    Raises:
+        CheckpointError: see `require_numbers`.
+    """
+    require_numbers(output)
+    return output.logits.float().softmax(1)

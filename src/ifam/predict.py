@@ -1,8 +1,5 @@
 """Predictions and maps for files, folders and globs."""
 
-import json
-import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -17,16 +14,18 @@ from ifam.data.batch import Batch
 from ifam.data.files import batched, read_batches
 from ifam.data.tar import ImageFile
 from ifam.device import arithmetic
-from ifam.errors import UsageError
+from ifam.errors import OutputError, UsageError
 from ifam.explanations.explanation import to_photograph
 from ifam.explanations.figures import save_overlay
-from ifam.files import as_utf8, replacing
+from ifam.files import as_utf8, replacing, to_json
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM, interventions_on
-from ifam.output import Output, Prediction
+from ifam.output import Output, Prediction, are_numbers
+from ifam.outputs import Recognise, lines_with, make_room_for, parquet_with
+from ifam.overlays import overlay_paths
 
 OVERLAY_SIDE = 480
-NO_EVIDENCE, ABSTAINED, UNREADABLE, OK = "no evidence", "abstained", "unreadable", "ok"
+NO_EVIDENCE, ABSTAINED, UNREADABLE, NOT_FINITE, OK = "no evidence", "abstained", "unreadable", "not finite", "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,10 @@ class PredictionRow:
 
     path: str
     status: str
-    """ok; no evidence: nothing was selected; abstained: less was selected than asked for; unreadable"""
+    """ok; no evidence: nothing was selected; abstained: less was selected than asked for; unreadable;
+    not finite: the scores of the classes are no numbers"""
     label: str | None
-    """None where abstained or unreadable"""
+    """None where abstained, unreadable or not finite"""
     probability: float | None
     kept: float | None
     """share of the image's tokens that the prediction rests on; None for a model that sees more than its mask"""
@@ -97,24 +97,31 @@ def predict(
 ) -> Iterator[PredictionRow]:
     """One row per file, in order; memory does not grow with the number of files.
 
-    ``overlays``: a folder for pictures of the parts over the photographs, see `overlay_names`.
+    ``overlays``: a folder for pictures of the parts over the photographs, see `ifam.overlays.overlay_paths`. Where
+    one cannot be written, no more are drawn, and the error comes behind the last row.
 
     Raises:
-        UsageError: an impossible argument, one that asks for parts of a model that has none, or pictures that could
-            take the place of photographs.
+        UsageError: an impossible argument, one that asks for parts of a model that has none, or a folder in which
+            pictures could take the place of photographs.
+        OutputError: there was no room for the pictures.
     """
-    if overlays is not None:
-        if not isinstance(model, IFAM):
-            raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
-        _check_apart(overlays, paths)
+    if overlays is not None and not isinstance(model, IFAM):
+        raise UsageError(f"overlays: expected a model with parts, got a {type(model).__name__}, which has none")
     settings = PredictionSettings(
         min_kept=min_kept, remove_parts=remove_parts, token_quantile=token_quantile, precision=precision
     )
-    names = iter(overlay_names(paths) if overlays else [])
+    settings.interventions_on(model)  # refused before anything is made
+    pictures = iter([] if overlays is None else overlay_paths(overlays, paths))
+    undrawn: OutputError | None = None
     for found in predict_batches(model, batched(paths, batch_size), settings, workers=workers, device=device):
-        if overlays is not None:
-            _draw(model, found, [overlays / name for name in islice(names, len(found.rows))])
+        if overlays is not None and undrawn is None:
+            try:
+                _draw(model, found, list(islice(pictures, len(found.rows))))
+            except OutputError as error:
+                undrawn = error
         yield from found.rows
+    if undrawn is not None:
+        raise undrawn
 
 
 @torch.inference_mode()
@@ -145,56 +152,24 @@ def predict_batches(
         yield PredictedBatch(rows=[rows[index] for index in sorted(rows)], batch=batch, output=output)
 
 
-def _check_apart(overlays: Path, images: Sequence[ImageFile]) -> None:
-    """Pictures in the folder of photographs could replace some, or be taken for some later."""
-    if overlays.resolve() in {folder.resolve() for folder in {Path(str(image)).parent for image in images}}:
-        raise UsageError(f"overlays: expected another folder than that of the photographs, got {overlays}; choose one")
-
-
-def overlay_names(images: Sequence[ImageFile]) -> list[str]:
-    """A picture name for each file: its own; where files share it, the way to it from the folder above them all.
-
-    Numbered where that is the same as well. Names that differ in capitals only count as the same: so they are on some
-    disks.
-    """
-    paths = [Path(str(image)) for image in images]
-    shared = Counter(path.stem.casefold() for path in paths)
-    above = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ""
-
-    def name(path: Path) -> str:
-        alone = shared[path.stem.casefold()] == 1
-        return path.stem if alone else "_".join(path.absolute().relative_to(above).parts)
-
-    return [f"{each}.png" for each in _numbered(map(name, paths))]
-
-
-def _numbered(names: Iterable[str]) -> Iterator[str]:
-    """Each name, with a number behind it where one before is the same but for capitals."""
-    times: Counter[str] = Counter()
-    for name in names:
-        free = name
-        while times[free.casefold()]:
-            times[name.casefold()] += 1
-            free = f"{name}_{times[name.casefold()]}"
-        times[free.casefold()] = 1
-        yield free
-
-
 def _rows(
     model: Classifier, output: Any, batch: Batch, images: Sequence[ImageFile], min_kept: float
 ) -> Iterable[PredictionRow]:
-    probabilities = output.logits.float().softmax(1)
-    best = probabilities.max(1)
+    finite = are_numbers(output).tolist()
+    best = output.logits.float().softmax(1).max(1)
     for row, index in enumerate(batch.indices.tolist()):
         limited = isinstance(model, IFAM) and model.is_faithful
         kept = float(output.kept[row]) if limited else None
         abstains = kept is not None and kept < min_kept
         status = NO_EVIDENCE if kept == 0 else ABSTAINED if abstains else OK
+        if not finite[row]:
+            status = NOT_FINITE
+        answers = finite[row] and not abstains
         yield PredictionRow(
             path=as_utf8(images[index]),
             status=status,
-            label=None if abstains else model.class_names[int(best.indices[row])],
-            probability=None if abstains else float(best.values[row]),
+            label=None if not answers else model.class_names[int(best.indices[row])],
+            probability=None if not answers else float(best.values[row]),
             kept=kept,
             parts=output.parts[row].tolist() if isinstance(output, Output) else None,
         )
@@ -227,6 +202,9 @@ def _draw(model: Classifier, found: PredictedBatch, paths: Sequence[Path]) -> No
         save_overlay(path, photograph.repeat(factor, 0).repeat(factor, 1), parts, model.num_parts)
 
 
+COLUMNS = ("path", "status", "label", "probability", "kept", "parts", "message")
+EARLIER: dict[str, Recognise] = {".jsonl": lines_with(*COLUMNS), ".parquet": parquet_with(*COLUMNS)}
+"""the kinds of files for rows, and how one of an earlier prediction is recognised"""
 Write = Callable[[PredictionRow], None]
 
 
@@ -234,12 +212,11 @@ def writer(path: Path) -> AbstractContextManager[Write]:
     """A function that appends rows to a .jsonl or .parquet file, which appears whole when the block ends.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: another suffix, or a file that is none of rows.
     """
-    if path.suffix == ".jsonl":
-        return _jsonl(path)
-    if path.suffix == ".parquet":
-        return _parquet(path)
+    if path.suffix in EARLIER:
+        make_room_for(path, EARLIER[path.suffix])
+        return _jsonl(path) if path.suffix == ".jsonl" else _parquet(path)
     raise UsageError(f"out: expected a name ending in .parquet or .jsonl, or that of a folder, got {str(path)!r}")
 
 
@@ -247,7 +224,7 @@ def writer(path: Path) -> AbstractContextManager[Write]:
 def _jsonl(path: Path) -> Iterator[Write]:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         handle: IO[str] = file
-        yield lambda row: print(json.dumps(asdict(row), ensure_ascii=False), file=handle)
+        yield lambda row: print(to_json(asdict(row), ensure_ascii=False), file=handle)
 
 
 @contextmanager

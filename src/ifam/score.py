@@ -18,11 +18,16 @@ from ifam.metrics.bootstrap import (
 )
 from ifam.metrics.calibration import calibration_error_of_confidence
 from ifam.metrics.clustering import adjusted_rand_index, normalized_mutual_information, part_labels_at
-from ifam.metrics.parts import foreground_intersection_union, mask_intersection_union, part_centroids
+from ifam.metrics.parts import (
+    foreground_intersection_union,
+    mask_intersection_union,
+    part_centroids,
+    seen_on_object,
+)
 from ifam.metrics.robust_auc import worst_group_auc
 from ifam.metrics.top_k import label_ranks, share_within
 from ifam.model.mask import maps_after_removal
-from ifam.output import MaskedPrediction, Output, Prediction
+from ifam.output import MaskedPrediction, Output, Prediction, are_numbers
 
 TOP = 5
 
@@ -33,6 +38,15 @@ class GroupResult:
 
     accuracy: float | None
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """Accuracy of a class in 0–1, None where it has no image, its number of images, and how often it was answered."""
+
+    accuracy: float | None
+    count: int
+    answers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,10 @@ class Score:
     """pooled over the pixels of all images, as published"""
     foreground_iou_per_image: float | None
     """mean over images"""
+    seen_on_object: float | None = None
+    """share of what is inside the model's mask that lies on the annotated object, pooled over pixels"""
+    object_seen: float | None = None
+    """share of the annotated object that is inside the model's mask"""
     top5_accuracy: float | None = None
     """share of images whose class is among the five best; of more than five classes"""
     worst_group_auc: float | None = None
@@ -80,8 +98,12 @@ class Score:
     part_ari: float | None = None
     """adjusted Rand index of the same"""
     keypoint_error: float | None = None
-    """mean distance in units of the box, or of the image where there is none"""
+    """mean distance in units of the box, or of the image where there is none; see `ifam.metrics.KeypointRegression`"""
+    keypoint_error_published: float | None = None
+    """the same by the published protocol, see `ifam.metrics.PublishedKeypointRegression`"""
     keypoint_count: int | None = None
+    not_finite: int | None = None
+    """images whose scores are no numbers, and count as wrong; None where there are none"""
 
     def numbers(self) -> dict[str, float]:
         """The plain numbers that are known."""
@@ -96,14 +118,21 @@ def record(
     temperature: float | None = None,
     keep_logits: bool = False,
 ) -> dict[str, Tensor]:
-    """What the score needs to know of each image of a batch; further arguments as for ``record_classes``."""
+    """What the score needs to know of each image of a batch; further arguments as for ``record_classes``.
+
+    Where its scores are no numbers, the predicted class of an image is −1, which is never right.
+    """
     values = record_classes(output.logits, batch, class_map=class_map, temperature=temperature, keep_logits=keep_logits)
+    values["finite"] = are_numbers(output)
+    values["prediction"] = values["prediction"].where(values["finite"], -1)
     if isinstance(output, Output):
         maps = maps_after_removal(output.part_maps, output.mask)
         values["kept"] = output.kept
         values["centroid"], values["active"] = part_centroids(maps)
+        values["token"] = torch.tensor([1 / maps.shape[3], 1 / maps.shape[2]], device=maps.device).expand(len(maps), 2)
         if batch.masks is not None:
             values["intersection"], values["union"] = foreground_intersection_union(maps, batch.masks)
+            values |= _seen(output.mask, batch.masks)
         if batch.keypoints is not None:
             height, width = batch.images.shape[-2:]
             values["keypoint_part"] = part_labels_at(maps, batch.keypoints, (height, width))
@@ -111,11 +140,17 @@ def record(
         values["kept"] = output.kept
         if batch.masks is not None:
             values["intersection"], values["union"] = mask_intersection_union(output.mask, batch.masks)
-    if batch.keypoints is not None and batch.visible is not None and batch.box_sizes is not None:
+            values |= _seen(output.mask, batch.masks)
+    if batch.keypoints is not None and batch.visible is not None and batch.boxes is not None:
         height, width = batch.images.shape[-2:]
         size = torch.tensor([width, height], device=batch.keypoints.device)
-        values |= {"keypoint": batch.keypoints / size, "visible": batch.visible, "box": batch.box_sizes / size}
+        values |= {"keypoint": batch.keypoints / size, "visible": batch.visible, "box": batch.boxes / size.repeat(2)}
     return values
+
+
+def _seen(mask: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    both, seen = seen_on_object(mask, masks)
+    return {"seen_on_object": both, "seen": seen, "object": masks.bool().sum((1, 2))}
 
 
 def record_classes(
@@ -155,6 +190,7 @@ def summarise(
     """The score of everything recorded."""
     if records.num_samples == 0:
         raise DataError("evaluation: expected at least one image that can be read, got none; see ifam doctor")
+    lost = int((~records["finite"]).sum()) if "finite" in records else 0
     weights = [training_group_sizes.get(name, 0) for name in group_names]
     score = classification_score(
         records["prediction"],
@@ -162,7 +198,7 @@ def summarise(
         records["group"],
         num_groups=len(group_names),
         training_group_sizes=weights if any(weights) else None,
-        margins=records["margin"] if num_classes == 2 else None,
+        margins=records["margin"] if num_classes == 2 and not lost else None,
     )
     assert score.accuracy is not None
     seen = "kept" in records
@@ -183,9 +219,30 @@ def summarise(
         foreground_iou_per_image=foreground.mean_image_iou if foreground else None,
         top5_accuracy=share_within(records["rank"], TOP) if num_classes > TOP and "rank" in records else None,
         calibration_error=calibration_error(records, "confidence"),
-        **(_worst_group_auc(records, group_names) if num_classes == 2 else {}),
+        not_finite=lost or None,
+        **(_worst_group_auc(records, group_names) if num_classes == 2 and not lost else {}),
         **(_part_agreement(records) if "keypoint_part" in records else {}),
+        **(_on_object(records) if "seen_on_object" in records else {}),
     )
+
+
+def outcomes(records: Accumulator, class_names: Sequence[str], group_names: Sequence[str]) -> dict[str, Any]:
+    """How often each class was there, was right and was the answer, in all and by group, named as fields."""
+    answers, labels, groups = records["prediction"], records["label"], records["group"]
+    count, right, answered = (
+        torch.bincount(of[of >= 0], minlength=len(class_names)).tolist()
+        for of in (labels, labels[answers == labels], answers)
+    )
+    classes = {
+        name: ClassResult(accuracy=right[i] / count[i] if count[i] else None, count=count[i], answers=answered[i])
+        for i, name in enumerate(class_names)
+    }
+    by_group: dict[str, dict[str, int]] = {}
+    known = (groups >= 0) & (answers >= 0)
+    pairs, times = torch.unique(torch.stack([groups[known], answers[known]], 1), dim=0, return_counts=True)
+    for (group, answer), number in zip(pairs.tolist(), times.tolist(), strict=True):
+        by_group.setdefault(group_names[group], {})[class_names[answer]] = number
+    return {"classes": classes, "answers": by_group}
 
 
 def calibration_error(records: Accumulator, confidence: str) -> float | None:
@@ -236,4 +293,12 @@ def _part_agreement(records: Accumulator) -> dict[str, Any]:
     return {
         "part_nmi": normalized_mutual_information(parts, names),
         "part_ari": adjusted_rand_index(parts, names),
+    }
+
+
+def _on_object(records: Accumulator) -> dict[str, Any]:
+    both, seen, of_object = (int(records[name].sum()) for name in ("seen_on_object", "seen", "object"))
+    return {
+        "seen_on_object": both / seen if seen else None,
+        "object_seen": both / of_object if of_object else None,
     }

@@ -7,24 +7,29 @@ from typing import Any
 import numpy as np
 import pytest
 from generated import write_image, write_scenes
-from layouts import write_imagenet9
+from layouts import SPECIES, draw, write_cub, write_imagenet9, write_waterbirds
 
 from ifam import benchmarks
 from ifam.benchmarks import measure as measuring
 from ifam.benchmarks.measure import Line, families_of, take_or_train
-from ifam.benchmarks.paper import PAPER
-from ifam.benchmarks.report import recorded
-from ifam.benchmarks.rows import Row
+from ifam.benchmarks.paper import PAPER, PUBLISHED_ONLY
+from ifam.benchmarks.report import backbones, recorded
+from ifam.benchmarks.rows import FAMILIES, Row
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of, run_benchmark
 from ifam.benchmarks.scores import Source
 from ifam.benchmarks.suite import BENCHMARKS, Benchmark
 from ifam.cli import main, parser
 from ifam.commands.benchmark import _as_typed
 from ifam.config import TrainingConfig, override
+from ifam.data.read import read_table
 from ifam.errors import DataError, UsageError
+from ifam.evaluate import evaluate
 from ifam.interventions import Intervention
+from ifam.recipes import recipe
+from ifam.storage import load
 from ifam.training.folder import LAST, saying_how_to_go_on
 
+RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 TINY = {
     "model.backbone": "test_vit",
     "model.pretrained": False,
@@ -33,6 +38,8 @@ TINY = {
     "device": "cpu",
     "optimizer.batch_size": 4,
 }
+
+SMALL = {"model.image_size": 48, "optimizer.epochs": 1}
 
 
 @pytest.fixture
@@ -83,8 +90,38 @@ def test_every_row_has_a_configuration_and_the_papers_rows_exist(name: str) -> N
             config = configuration_of(benchmark, row, setting, Options(runs=Path()))
             assert config.method == row.method
     lines = {*slugs, *(f"{row.slug}-intervened" for row in benchmark.rows if row.intervened)}
-    if name not in ("birds-on-scenes", "interventions", "scenes"):  # not the paper's data, or by family
-        assert PAPER[name].keys() <= lines
+    lines |= {f"{row.slug}-{kind}" for row in benchmark.rows for kind in row.families}
+    lines |= {f"{row.slug}-q{round(100 * q)}" for row in benchmark.rows for q in row.quantiles}
+    if name not in ("birds-on-scenes", "scenes"):  # not the paper's data
+        assert PAPER[name].keys() <= lines | PUBLISHED_ONLY.get(name, {}).keys()
+
+
+def test_what_ifam_is_compared_with_has_as_many_tries() -> None:
+    rows = {row.slug: row for row in BENCHMARKS["birds-on-scenes"].rows}
+    tried = json.loads((RESULTS / "birds_on_scenes.json").read_text(encoding="utf-8"))["methods"]["ifam"]["tuning"]
+    rates = {(setting["optimizer.lr_stage2"], setting["optimizer.lr_heads"]) for setting in tried}
+    for slug in ("group-dro", "jtt", "masktune", "dfr"):
+        assert {tuple(setting.values()) for setting in rows[slug].tries} == rates
+    first = configuration_of(
+        BENCHMARKS["birds-on-scenes"], rows["group-dro"], rows["group-dro"].tries[0], Options(runs=Path())
+    )
+    assert first == recipe("staged", "group_dro"), "runs at the recipe's rates are the first try"
+
+
+@pytest.mark.parametrize("name", ["waterbirds", "metashift", "siim_acr", "in9"])
+def test_a_resnet_is_tried_at_the_rate_of_the_published_baselines(name: str) -> None:
+    rows = [row for row in BENCHMARKS[name].rows if row.slug.startswith("resnet50")]
+    assert rows
+    for row in rows:
+        assert 1e-4 in [setting["optimizer.lr_stage2"] for setting in row.tries]
+
+
+def test_without_shaping_nothing_shapes() -> None:
+    rows = {row.slug: row for row in BENCHMARKS["ablation"].rows}
+    config = configuration_of(BENCHMARKS["ablation"], rows["no-shaping"], {}, Options(runs=Path()))
+    assert config.model == replace(recipe("staged", "ifam").model, prototype_init="random")
+    assert config.optimizer == recipe("staged", "ifam").optimizer
+    assert {name for name, weight in vars(config.losses).items() if weight} == {"stage1", "stage2"}
 
 
 def test_the_numbers_of_the_paper_that_its_text_repeats() -> None:
@@ -93,8 +130,6 @@ def test_the_numbers_of_the_paper_that_its_text_repeats() -> None:
     assert PAPER["waterbirds"]["ifam-8"]["worst_group_accuracy"] == pytest.approx(0.970)
     assert PAPER["cub"]["ifam-8"]["waterbird200_accuracy"] == pytest.approx(0.862)
     assert PAPER["siim_acr"]["ifam-8"]["worst_group_auc"] == pytest.approx(0.659)
-    for row in PAPER["in9"].values():
-        assert row["bg_gap"] == pytest.approx(row["mixed_same_accuracy"] - row["mixed_rand_accuracy"], abs=1e-9)
 
 
 def test_from_data_to_a_table_and_nothing_twice(data: Path, tmp_path: Path, trained: list[str]) -> None:
@@ -122,6 +157,8 @@ def test_from_data_to_a_table_and_nothing_twice(data: Path, tmp_path: Path, trai
     assert "paper: worst group" in text
     assert f"| {PAPER['waterbirds']['early-annotated']['worst_group_accuracy']:.3f} |" in text
     assert "8 test images" in text
+    assert "Backbone: `test_vit`." in text
+    assert "Not tuned here, run at the one setting of their row: plain, fine-tuned; iFAM, K = 4." in text
 
     trained.clear()
     again = bench("birds-on-scenes", data, tmp_path, methods=methods)
@@ -134,6 +171,41 @@ def test_from_data_to_a_table_and_nothing_twice(data: Path, tmp_path: Path, trai
         "birds-on-scenes", data, tmp_path, methods=["erm"], seeds=(0,), epochs=1, runs=tmp_path / "more"
     )
     assert [line["slug"] for line in other_seeds["lines"]] == ["erm"]
+
+
+def test_the_papers_accuracy_is_plain_and_its_rows_without_a_run_are_there(data: Path, tmp_path: Path) -> None:
+    found = bench("waterbirds", data, tmp_path, methods=["late-tokencut"], seeds=(0,), changes=TINY | SMALL)
+    heads, _, ours, *published = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (tmp_path / "out.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
+    row = dict(zip(heads, ours, strict=True))
+    assert (row["paper: accuracy"], row["paper: worst group"]) == ("0.953 (FOUND)", "0.833 (FOUND)")
+    assert "average (weighted by training groups)" in heads
+    assert not any(head.startswith("paper: average") for head in heads)
+    assert len(published) == len(PUBLISHED_ONLY["waterbirds"])
+    disc = dict(zip(heads, next(line for line in published if line[0].startswith("DISC")), strict=True))
+    assert disc["method"] == "DISC, ResNet-50 (published, not run here)"
+    assert (disc["accuracy"], disc["paper: accuracy"], disc["paper: worst group"]) == ("–", "0.938", "0.887")
+    assert {line["slug"] for line in found["published_only"]} == PUBLISHED_ONLY["waterbirds"].keys()
+    assert found["backbones"] == {"test_vit": ""}
+
+
+def test_weights_whose_file_does_not_say_what_they_are() -> None:
+    config = override(TrainingConfig(), {"model.backbone": "/x/vit_small_patch14_dinov2_dav2.safetensors"})
+    known = backbones([Line(slug="", name="", config=config, tuning=[], runs=[])])
+    assert "fine-tuned for depth" in known["vit_small_patch14_dinov2_dav2.safetensors"]
+
+
+def test_masks_that_tell_the_class_are_refused_before_any_work(data: Path, tmp_path: Path, refuses_line: Any) -> None:
+    for sample in read_table(data).samples:
+        if sample.label == 0:
+            assert isinstance(sample.mask, Path)
+            write_image(sample.mask, np.zeros((48, 48)))
+    with refuses_line("do not tell the class", "100% of finch and 0% of gull", error=DataError):
+        bench("birds-on-scenes", data, tmp_path, methods=["erm", "early-annotated"])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_interrupted_and_resumed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +244,49 @@ def test_what_stops_a_run_does_not_offer_an_option_that_a_benchmark_lacks(
 
 def test_each_family_of_interventions_has_a_line(data: Path, tmp_path: Path) -> None:
     found = bench("interventions", data, tmp_path, methods=["ifam-8"], seeds=(0,))
-    slugs = [line["slug"] for line in found["lines"]]
-    assert slugs == ["ifam-8", "ifam-8-leave-one-out", "ifam-8-tokens", "ifam-8-both", "ifam-8-any"]
+    kinds = ["q97", "q99", "leave-one-out", "tokens", "both", "any", "leave-one-out-q97", "leave-one-out-q99"]
+    assert [line["slug"] for line in found["lines"]] == ["ifam-8", *(f"ifam-8-{kind}" for kind in kinds)]
+    run = tmp_path / "runs/ifam-8/setting0-seed0"
+    for q, line in ((0.97, found["lines"][1]), (0.99, found["lines"][2])):
+        assert line["interventions"] == [], "nobody chose it"
+        there = evaluate(load(run), read_table(data), token_quantile=q)
+        assert line["runs"][0]["score"]["accuracy"] == there.accuracy
+        assert line["runs"][0]["score"]["mean_kept"] == pytest.approx(there.mean_kept)
+
+
+def test_table_4_leaves_one_part_out_beside_fixed_token_removal(data: Path, tmp_path: Path) -> None:
+    found = bench("metashift", data, tmp_path, methods=["pdiscoformer-4"], seeds=(0,), changes=TINY | SMALL)
+    kinds = ("leave-one-out", "leave-one-out-q97", "leave-one-out-q99")
+    assert [line["slug"] for line in found["lines"]] == [
+        "pdiscoformer-4",
+        *(f"pdiscoformer-4-{kind}" for kind in kinds),
+    ]
+    for line in found["lines"][1:]:
+        assert len(line["interventions"]) == 1, "validation chose it"
+        assert line["paper"] == PAPER["metashift"][line["slug"]]
+
+
+def test_table_6_has_keypoints_and_iou_under_token_removal(tmp_path: Path) -> None:
+    root = write_cub(tmp_path / "CUB_200_2011", [f"{species}/{i}.jpg" for species in SPECIES for i in range(4)])
+    shifted = write_waterbirds(root / "waterbird_complete95_forest2water2", ((0, 0), (1, 1), (0, 2), (1, 2)))
+    for path in shifted.rglob("*.jpg"):
+        draw(path, size=(20, 10))  # as the masks are
+    changes = TINY | SMALL | {"optimizer.batch_size": 8}
+    found = bench("cub", root, tmp_path, methods=["ifam-4"], seeds=(0,), changes=changes)
+    assert [line["slug"] for line in found["lines"]] == ["ifam-4", "ifam-4-q97", "ifam-4-q99"]
+    for line in found["lines"]:
+        assert line["paper"].keys() >= {"waterbird200_keypoint_error_published", "waterbird200_foreground_iou"}
+        for column in ("waterbird200_keypoint_error_published", "waterbird200_keypoint_error"):
+            assert line["test"][column]["seeds"] == 1
+        assert line["runs"][0]["score"]["waterbird200_foreground_iou"] is not None
 
 
 def test_families() -> None:
-    assert families_of(Intervention()) == ["leave-one-out", "tokens", "both", "any"]
+    assert families_of(Intervention()) == list(FAMILIES)
     assert families_of(Intervention(remove_parts=(3,))) == ["leave-one-out", "both", "any"]
+    fixed = Intervention(remove_parts=(3,), token_quantile=0.97)
+    assert families_of(fixed) == ["both", "any", "leave-one-out-q97"]
+    assert families_of(replace(fixed, token_quantile=0.99)) == ["both", "any", "leave-one-out-q99"]
     assert families_of(Intervention(token_quantile=0.9)) == ["tokens", "both", "any"]
     assert families_of(Intervention(remove_parts=(3,), token_quantile=0.9)) == ["both", "any"]
     assert families_of(Intervention(remove_parts=(1, 3))) == ["any"]

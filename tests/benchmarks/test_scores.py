@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,24 @@ def test_cub_and_the_same_birds_before_other_backgrounds(tmp_path: Path) -> None
     found = score_cub(model, Source(data=root), NONE, SLOWLY)
     assert found["accuracy"] == evaluate(model, read_table(root)).accuracy
     assert found["waterbird200_accuracy"] == evaluate(model, waterbird200(shifted)).accuracy
+    assert found["waterbird200_num_samples"] == len(waterbird200(shifted).select("test"))
     assert found["num_samples"] == len(read_table(root).select("test"))
+
+
+def test_the_keypoints_before_other_backgrounds_are_regressed_on_cub(tmp_path: Path, make_model: Any) -> None:
+    """The published way: had it been fitted on the shifted images, moving those would have changed nothing."""
+    root = write_cub(tmp_path / "CUB_200_2011", [f"{species}/{i}.jpg" for species in SPECIES for i in range(4)])
+    shutil.rmtree(tmp_path / "segmentations")
+    write_waterbirds(root / "waterbird_complete95_forest2water2", ((0, 0), (1, 0), (0, 2), (1, 2)))
+    model = make_model(num_classes=len(SPECIES), image_size=32)
+    model.class_names = list(read_table(root).class_names)
+    found = score_cub(model, Source(data=root), NONE, SLOWLY)
+    assert found["keypoint_error_published"] is not None
+    shifted = waterbird200(root / "waterbird_complete95_forest2water2")
+    on_cub = [*read_table(root).select("train").samples, *shifted.select("test").samples]
+    expected = evaluate(model, replace(shifted, samples=tuple(replace(s, group=None) for s in on_cub)))
+    assert found["waterbird200_keypoint_error_published"] == expected.keypoint_error_published
+    assert found["waterbird200_keypoint_error_published"] != evaluate(model, shifted).keypoint_error_published
 
 
 def test_imagenet9_with_its_variants_and_the_challenge(tmp_path: Path) -> None:

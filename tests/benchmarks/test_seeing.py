@@ -49,4 +49,4 @@ def test_every_measurement_is_kept_beside_those_before(
     certificate = found["verify"]["certificate"]
     assert certificate["num_images"] == 4
     assert [changes["bits"] for changes in certificate["outside"].values()] == [0, 0, 0]
-    assert found["model"]["model_sha256"] == certificate["model_sha256"]
+    assert found["model"]["model_sha256"] == certificate["weights_sha256"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ifam.data.images import open_mask
+from ifam.data.masks import open_mask
 from ifam.data.module import ImageDataModule
 from ifam.data.read import read_table
 from ifam.doctor import diagnose_data
@@ -54,7 +54,7 @@ def test_the_unit_of_the_keypoint_error_is_the_box(cub):
     )
     (batch,) = data.loader("train")
     torch.testing.assert_close(
-        batch.box_sizes, torch.tensor([[30.0, 15.0], [30.0, 21.0]])
+        batch.boxes, torch.tensor([[15.0, 3.0, 30.0, 15.0], [15.0, 3.0, 30.0, 21.0]])
     )  # three times 10 × 5, 10 × 7
     assert batch.visible.tolist() == [[False, True], [True, True]]
     torch.testing.assert_close(batch.keypoints[0, 1], torch.tensor([21.0, 13.5]))

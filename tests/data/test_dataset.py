@@ -27,9 +27,9 @@ def test_batch(dataset):
     assert batch.masks.shape == (3, 12, 12)
     assert batch.masks.dtype == torch.bool
     assert batch.masks.all()
-    assert batch.box_sizes is not None
+    assert batch.boxes is not None
     # a box keeps its size where the crop cuts it
-    assert batch.box_sizes.tolist() == [[14, 8], [12, 12], [12, 12]]
+    assert batch.boxes.tolist() == [[-2, 2, 14, 8], [0, 0, 12, 12], [0, 0, 12, 12]]
     assert batch.unreadable == ()
     assert len(batch) == 3
 
@@ -45,7 +45,7 @@ def test_points_outside_the_frame_are_not_visible(dataset):
 
 def test_without_annotations(scenes):
     batch = collate([ImageDataset(read_metadata(scenes), view_at_test_time(SQUARE))[0]])
-    assert batch.masks is batch.keypoints is batch.visible is batch.box_sizes is None
+    assert batch.masks is batch.keypoints is batch.visible is batch.boxes is None
 
 
 def test_masks_are_all_or_none(scenes):
@@ -108,6 +108,6 @@ def test_batch_moves_as_a_whole(dataset):
     batch = collate([dataset[0]])
     moved = batch.to("meta", non_blocking=True)
     assert isinstance(moved, Batch)
-    for name in ("images", "labels", "groups", "indices", "masks", "keypoints", "visible", "box_sizes"):
+    for name in ("images", "labels", "groups", "indices", "masks", "keypoints", "visible", "boxes"):
         assert getattr(moved, name).device.type == "meta"
         assert getattr(batch, name).device.type == "cpu"

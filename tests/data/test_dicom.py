@@ -28,6 +28,17 @@ def test_eight_bits_are_taken_as_they_are(tmp_path, write_dicom):
     assert image_size(path) == (3, 2)
 
 
+def test_a_file_without_a_picture_is_called_one(tmp_path, write_dicom, refuses):
+    path = write_dicom(tmp_path / "plan.dcm", np.uint8([[0, 7, 255]]))
+    dataset = dcmread(path)
+    for name in ("Rows", "Columns", "PixelData"):
+        del dataset[name]
+    dataset.save_as(path)
+    for read in (open_image, image_size):
+        with refuses("plan.dcm", "expected a DICOM file with a picture, got one without"):
+            read(path)
+
+
 def test_stored_bits_give_the_range(tmp_path, write_dicom):
     path = write_dicom(tmp_path / "x.dcm", np.uint16([[0, 819, 4095]]), BitsStored=12, HighBit=11)
     assert grey(path) == [[0, 51, 255]]
@@ -86,8 +97,8 @@ def test_an_empty_window_is_none(tmp_path, write_dicom):
 
 
 def test_first_frame_and_colour(tmp_path, write_dicom):
-    path = write_dicom(tmp_path / "x.dcm", np.uint8([[[1, 2]], [[3, 4]]]), NumberOfFrames=2)
-    assert grey(path) == [[1, 2]]
+    path = write_dicom(tmp_path / "x.dcm", np.uint8([[[1, 2]], [[0, 4]]]), NumberOfFrames=2)
+    assert grey(path) == [[0, 255]]
     path = write_dicom(
         tmp_path / "y.dcm",
         np.uint8([[[1, 2, 3], [4, 5, 6]]]),
@@ -99,7 +110,8 @@ def test_first_frame_and_colour(tmp_path, write_dicom):
 
 
 def test_jpeg_inside_as_the_competition_has_it(tmp_path, write_dicom):
-    values = np.add.outer(np.arange(32), 4 * np.arange(32)).astype(np.uint8)
+    values = np.add.outer(np.arange(0, 96, 3), np.arange(0, 160, 5)).astype(np.uint8)  # 0 to 248
+    values[-1, -1] = 255
     stream = io.BytesIO()
     Image.fromarray(values).save(stream, "JPEG", quality=95)
     path = write_dicom(tmp_path / "x.dcm", values)

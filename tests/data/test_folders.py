@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ifam.data.folders import read_folders
-from ifam.training.prepare import prepare_splits
+from ifam.training.splits import prepare_splits
 
 
 def test_classes_without_splits(tmp_path, draw):

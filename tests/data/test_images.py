@@ -4,9 +4,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from ifam.data.images import has_foreground, image_size, open_image, open_mask
+from ifam.data.decode import FORMATS
+from ifam.data.images import BITS, has_16_bits, image_size, open_image, too_dark
+from ifam.data.masks import has_foreground, open_mask
 
 
 def save(path, array, mode=None, **options):
@@ -212,3 +214,72 @@ def test_decoders_do_not_talk(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0"  # an EXIF block that ends too early
     path = save(tmp_path / "x.jpg", np.zeros((8, 8, 3), np.uint8), exif=exif)
     assert open_image(path).size == (8, 8)
+
+
+def deep_png(path, array):
+    """A PNG file of 16 bits per channel (h, w, channels), which Pillow reads and does not write."""
+    height, width, channels = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_the_bits_that_an_image_of_16_uses(tmp_path, channels, bits):
+    values = np.linspace(0, 2**bits - 1, 24).astype(np.uint16).reshape(4, 6, 1).repeat(channels, -1)
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    path = deep_png(tmp_path / "x.png", values)
+    assert has_16_bits(path)
+    assert open_image(path).info[BITS] == bits
+    (tmp_path / "x.jpg").write_bytes(path.read_bytes())
+    assert has_16_bits(tmp_path / "x.jpg")
+
+
+def test_16_bits_of_tiff_and_8_bits(tmp_path):
+    path = save(tmp_path / "x.tif", np.uint16([[0, 4095]]))
+    assert has_16_bits(path)
+    assert open_image(path).info[BITS] == 12
+    for name, array in (("y.png", np.uint8([[0, 9]])), ("y.tif", np.uint8([[[0, 9, 9]]])), ("y.jpg", np.uint8([[1]]))):
+        path = save(tmp_path / name, array)
+        assert not has_16_bits(path)
+        assert BITS not in open_image(path).info
+
+
+def test_images_are_not_stretched_each_on_its_own(tmp_path):
+    """A darker image of a set stays darker."""
+    bright, dark = (save(tmp_path / f"{top}.png", np.uint16([[0, top]])) for top in (4095, 2047))
+    assert [np.asarray(open_image(path)).max() for path in (bright, dark)] == [16, 8]
+
+
+def test_a_set_of_dark_16_bit_images_is_warned_of():
+    (line,) = too_dark([12, None, 11, 12])
+    assert line == (
+        "all 3 images of 16 bits use at most 12 of them, which leaves 16 of 256 grey levels: very dark; "
+        "multiply every value by 16, the same for all images"
+    )
+    for bits in ([], [None], [12, 15], [16]):
+        assert not list(too_dark(bits))
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JFIF"])
+def test_names_of_jpeg(tmp_path, suffix):
+    save(tmp_path / "x.jpg", np.full((8, 8, 3), 77, np.uint8)).rename(tmp_path / f"x.{suffix}")
+    assert np.asarray(open_image(tmp_path / f"x.{suffix}")).mean() == 77
+
+
+def test_avif_where_pillow_has_it(tmp_path, refuses):
+    assert ("AVIF" in FORMATS) == features.check("avif")
+    if features.check("avif"):
+        path = save(tmp_path / "x.avif", np.full((16, 24, 3), 200, np.uint8))
+        assert image_size(path) == open_image(path).size == (24, 16)
+        assert abs(np.asarray(open_image(path)).mean() - 200) < 3
+        path.write_bytes(path.read_bytes()[:150])
+        with refuses(path):
+            open_image(path)

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from ifam.data.account import Fate
 from ifam.data.metadata import read_metadata
 from ifam.data.read import read_table
 
@@ -34,8 +37,9 @@ def test_names_fall_back_to_numbers_and_groups_are_all_pairs(tmp_path, draw):
 
 
 def test_without_places_there_are_no_groups(tmp_path, draw):
-    draw(tmp_path / "1.png")
-    (tmp_path / "metadata.csv").write_text("img_id,img_filename,y,split\n1,1.png,0,0\n2,1.png,1,2\n")
+    for name in ("1.png", "2.png"):
+        draw(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("img_id,img_filename,y,split\n1,1.png,0,0\n2,2.png,1,2\n")
     table = read_metadata(tmp_path)
     assert table.group_names == ()
     assert [(sample.label, sample.split, sample.group) for sample in table.samples] == [
@@ -70,8 +74,8 @@ def test_where_masks_are_found(tmp_path, draw, filename, mask):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ["got 0 lines"]),
-        (PLAIN, ["got 1 lines"]),
+        ("", ["got nothing"]),
+        (PLAIN, ["got a header alone"]),
         ("img_id,img_filename,label\n1,1.png,0\n", ["add y, split", "got img_id, img_filename, label"]),
         (PLAIN + "1,1.png,cat,0,0\n", ["row 1, column y", "'cat'"]),
         (PLAIN + "1,1.png,0,0,\n", ["row 1, column place", "''"]),
@@ -93,33 +97,61 @@ def test_refused(tmp_path, draw, refuses, text, said):
         read_metadata(tmp_path)
 
 
-def test_a_link_out_of_the_folder_is_refused(tmp_path, draw, refuses):
+def test_links_are_followed_wherever_they_lead_and_counted(tmp_path, draw):
     draw(tmp_path / "elsewhere/1.png")
-    (tmp_path / "data").mkdir()
+    draw(tmp_path / "data/real/2.png")
     (tmp_path / "data/link.png").symlink_to(tmp_path / "elsewhere/1.png")
-    (tmp_path / "data/metadata.csv").write_text(PLAIN + "1,link.png,0,0,0\n2,link.png,1,0,0\n")
-    target = (tmp_path / "elsewhere/1.png").resolve()
-    with refuses("row 1", "link.png", "inside", f"a link that leads outside it (to {target})", "copy the images"):
-        read_metadata(tmp_path / "data")
-
-
-def test_a_folder_that_is_a_link_is_named_as_one(tmp_path, draw, refuses):
-    draw(tmp_path / "elsewhere/1.png")
-    (tmp_path / "data").mkdir()
     (tmp_path / "data/images").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data/metadata.csv").write_text(PLAIN + "1,images/1.png,0,0,0\n2,images/1.png,1,0,0\n")
-    with refuses("row 1", "images/1.png", "a link that leads outside"):
+    (tmp_path / "data/inner").symlink_to("real")
+    names = ("link.png", "images/1.png", "inner/2.png", "real/2.png")
+    rows = [f"{number},{name},{number % 2},0,0" for number, name in enumerate(names)]
+    (tmp_path / "data/metadata.csv").write_text(PLAIN + "\n".join(rows))
+    table = read_metadata(tmp_path / "data")
+    assert [sample.name for sample in table.samples] == list(names)
+    inside, outside = table.account.entries
+    assert (inside.fate, inside.counts) == (Fate.LINKED, {"inner": 1})
+    assert (outside.fate, outside.counts) == (Fate.LINKED, {".": 1, "images": 1})
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/1.png", "in/../../elsewhere/1.png", "{above}/elsewhere/1.png"])
+def test_names_that_leave_the_folder_are_refused(tmp_path, draw, refuses, name):
+    draw(tmp_path / "elsewhere/1.png")
+    draw(tmp_path / "data/in/1.png")
+    name = name.format(above=tmp_path)
+    (tmp_path / "data/metadata.csv").write_text(PLAIN + f"1,{name},0,0,0\n2,in/1.png,1,0,0\n")
+    with refuses("row 1", name, "inside"):
         read_metadata(tmp_path / "data")
-    (tmp_path / "data/images").unlink()
-    (tmp_path / "elsewhere").rename(tmp_path / "data/real")
-    (tmp_path / "data/images").symlink_to("real")
-    assert len(read_metadata(tmp_path / "data")) == 2  # inside, any link will do
 
 
-def test_an_absolute_path_is_refused_even_inside(tmp_path, draw, refuses):
-    path = draw(tmp_path / "1.png")
-    (tmp_path / "metadata.csv").write_text(PLAIN + f"1,{path},0,0,0\n2,1.png,1,0,0\n")
-    with refuses("row 1", "inside"):
+def test_absolute_paths_inside_the_folder_and_winding_ones_are_read_as_meant(tmp_path, draw, monkeypatch):
+    draw(tmp_path / "data/in/1.png")
+    draw(tmp_path / "data/2.png")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "data")
+    rows = f"1,{tmp_path}/data/in/1.png,0,0,0\n2,in/../2.png,1,0,0\n3,{link}/in/../2.png,1,0,1\n4,in\\1.png,0,0,1\n"
+    (tmp_path / "data/metadata.csv").write_text(PLAIN + rows)
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "data", link, Path("data"), Path("data/in/..")):
+        assert [sample.name for sample in read_metadata(folder).samples] == ["in/1.png", "2.png", "2.png", "in/1.png"]
+
+
+def test_numbers_with_a_point_as_pandas_writes_them(tmp_path, draw):
+    for name in ("1.png", "2.png"):
+        draw(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text(PLAIN + "1.0,1.png,0.0,0.0,1.0\n2,2.png,1,2,0\n")
+    (tmp_path / "keypoints.csv").write_text("img_id,part,x,y\n1,beak,1,1\n2.0,beak,2,2\n")
+    table = read_metadata(tmp_path)
+    assert table.class_names == ("0", "1")
+    assert table.group_names == ("0/0", "0/1", "1/0", "1/1")
+    assert [(sample.label, sample.split, sample.group) for sample in table.samples] == [(0, "train", 1), (1, "test", 2)]
+    assert [sample.keypoints for sample in table.samples] == [{"beak": (1.0, 1.0)}, {"beak": (2.0, 2.0)}]
+
+
+def test_an_image_in_two_splits_is_refused_with_its_rows(tmp_path, draw, refuses):
+    for name in ("1.png", "2.png"):
+        draw(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text(PLAIN + "1,1.png,0,0,0\n2,2.png,1,2,0\n3,./1.png,0,2,0\n")
+    with refuses("metadata.csv", "1 image: 1.png in rows 1 (train), 3 (test)"):
         read_metadata(tmp_path)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ifam.data.images import open_mask
+from ifam.data.masks import open_mask
 from ifam.data.run_lengths import RunLengths
 
 

@@ -4,7 +4,8 @@ from layouts import CHESTS, write_siim
 from PIL import Image
 
 from ifam.data import dicom
-from ifam.data.images import open_image, open_mask
+from ifam.data.images import open_image
+from ifam.data.masks import open_mask
 from ifam.data.read import read_table
 from ifam.doctor import diagnose_data
 

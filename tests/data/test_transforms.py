@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from ifam.data import transforms
+from ifam.data.rand_augment import RandAugment
 from ifam.data.transforms import AUGMENTATIONS, train_transform
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
@@ -60,6 +64,41 @@ def test_crop_keeps_the_aspect_ratio_and_the_centre():
     out = transforms.test_transform(preprocessing((10, 10)))(Image.fromarray(x))
     assert out.shape == (3, 10, 10)
     assert (out[0, :, 1:-1] == (1 - 0.5) / 0.2).all()
+
+
+@pytest.mark.parametrize("size", [(256, 256), (640, 320), (200, 300)])
+def test_a_crop_ratio_scales_further_and_cuts_a_border(size):
+    """As on ImageNet: the short side becomes 256, of which 224 stay; beside torchvision's own pair of transforms."""
+    x = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), dtype=np.uint8))
+    view = replace(preprocessing((224, 224)), crop_ratio=0.875)
+    found = transforms.test_transform(view)(x)
+    usual = v2.Compose([v2.ToImage(), v2.Resize(256, v2.InterpolationMode.BICUBIC, antialias=True)])
+    usual_crop = v2.Compose([usual, v2.CenterCrop(224), v2.ToDtype(torch.float32, scale=True)])
+    expected_view = v2.functional.normalize(usual_crop(x), list(view.mean), list(view.std))
+    torch.testing.assert_close(found, expected_view.as_subclass(torch.Tensor))
+    assert not torch.equal(found, transforms.test_transform(view.whole())(x))
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.5, float("nan")])
+def test_a_crop_ratio_that_cannot_be(ratio, refuses):
+    with refuses("crop ratio", "(0, 1]", error=UsageError):
+        Preprocessing(image_size=(8, 8), crop_ratio=ratio)
+
+
+def test_a_description_from_before_crop_ratios_has_none():
+    old = preprocessing().to_dict()
+    del old["crop_ratio"]
+    assert Preprocessing.from_dict(old) == preprocessing()
+    cut = replace(preprocessing(), crop_ratio=0.875)
+    assert Preprocessing.from_dict(cut.to_dict()) == cut
+
+
+def test_rand_augment_is_the_published_one():
+    """Magnitude 6 of timm's scale to 10, deviation 0.5, operations whose strength does not grow with it included."""
+    augment = RandAugment(preprocessing((224, 224))).augment
+    assert {(op.magnitude, op.magnitude_std) for op in augment.ops} == {(6, 0.5)}
+    published = rand_augment_transform("rand-m6-mstd0.5", {})
+    assert [op.name for op in augment.ops] == [op.name for op in published.ops]
 
 
 def test_squash_keeps_everything():

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import logging
+import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +31,7 @@ from ifam.exporting.comparison import Exported, compare
 from ifam.exporting.export import drawn_images, export
 from ifam.exporting.formats import FORMATS
 from ifam.exporting.graphs import PartsGraph, make_graph, only_selected
+from ifam.exporting.metadata import describe_preprocessing
 from ifam.model.masked import MaskedClassifier
 from ifam.preprocessing import Preprocessing
 from ifam.storage import WEIGHTS, save
@@ -113,6 +117,26 @@ def test_no_path_of_this_machine_is_in_a_file(format: str, folder: Path) -> None
     assert not [place for place in places for content in contents if place in content]
 
 
+@pytest.mark.parametrize("format", NAMES)
+def test_a_full_disk(format: str, folder: Path, tmp_path: Path, refuses_line: Any) -> None:
+    """In a process of its own, which torch would abort; the file of before stays."""
+    out = tmp_path / NAMES[format]
+    shutil.copy(folder / NAMES[format], out)
+    before = out.read_bytes()
+    limited = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2)\n"
+        "from ifam.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", limited, "export", str(folder), "--format", format, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: {out}: expected room to write this file, got: file too large"
+    )
+    assert "Traceback" not in done.stderr
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(out.name, before)]
+
+
 def test_a_full_mask(tmp_path: Path) -> None:
     model = tiny()
     with torch.no_grad():
@@ -185,7 +209,7 @@ def test_a_graph_of_other_weights_is_refused_and_the_old_file_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
 ) -> None:
     path, kind = tmp_path / "model.onnx", FORMATS["onnx"]
-    path.write_bytes(b"old")
+    path.write_bytes(b"old, with ifam.json")
 
     def write(graph: PartsGraph, path: Path, metadata: Any) -> None:
         weight = graph.model.stage2.head.weight
@@ -196,7 +220,7 @@ def test_a_graph_of_other_weights_is_refused_and_the_old_file_stays(
     monkeypatch.setitem(FORMATS, "onnx", replace(kind, write=write))
     with refuses_line("expected the model's logits", error=ExportError):
         export(tiny(), path)
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old, with ifam.json"]
 
 
 def test_ties_are_counted_and_not_held_against_the_file() -> None:
@@ -293,3 +317,9 @@ class TestCommand:
         with refuses_line("onnx, onnxscript, onnxruntime", "pip install 'ifam[export]'"):
             ifam.export(tiny(), tmp_path / "model.onnx")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_words_of_a_view_that_is_cut_from_a_larger_one() -> None:
+    cut = Preprocessing(image_size=(224, 112), crop_ratio=0.875)
+    assert "until it covers 256 × 128 pixels, and the 224 × 112 in the centre cut out" in describe_preprocessing(cut)
+    assert "until it covers 224 × 112 pixels, and the centre cut out" in describe_preprocessing(cut.whole())

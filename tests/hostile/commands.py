@@ -16,7 +16,7 @@ VALUES = (
     "x" * 300, "x" * 100_000, "a/" * 3000, "~", "$(touch pwned)", "'; touch pwned", "%s%n", "{0}", "<b>",
     "hf:../x", "hf:a/b", "file:///x",
 )  # fmt: skip
-WRITING = {"--out", "--json", "--overlays", "--figure", "--markdown", "--runs"}
+WRITING = {"--out", "--json", "--overlays", "--figure", "--token-figure", "--markdown", "--runs"}
 """options whose values are put below ``out``: what a user names is written to, and the tests may run as root"""
 STARTS = {"demo", "benchmark", "app"}
 """commands that would begin long work or a server: only with values that have to be refused"""

@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import struct
+import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -12,6 +13,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from costly import holes, many_scans, photograph, png_with, tiff_of_strips
 from layouts import write_dicom
 from PIL import Image
 
@@ -239,6 +241,19 @@ def _profile_bomb() -> bytes:
 
 
 _SIDE = 9450  # Pillow's limit is 89 million pixels
+
+
+def _holes(path: Path, begin: bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return holes(path, begin, 3 * 2**30)
+
+
+def _member(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf()
+
+
 SPECIAL: dict[str, tuple[Callable[[Path, Random], Path], Expected | None]] = {
     "empty": (_file("x.jpg", b""), "refused"),
     "one byte": (_file("x.jpg", b"\xff"), "refused"),
@@ -279,6 +294,25 @@ SPECIAL: dict[str, tuple[Callable[[Path, Random], Path], Expected | None]] = {
     "tiff of 32 bits": (_file("x.tif", lambda: _encoded(_pixels((9, 9), np.int32) * 10**6, "tiff")()), "refused"),
     "text bomb": (_file("x.png", _text_bomb), None),
     "profile bomb": (_file("x.png", _profile_bomb), None),
+    "jpeg of a thousand scans": (_file("x.jpg", lambda: many_scans(9_400, 1_000)), "refused"),
+    "jpeg of many scans, small": (_file("x.jpg", lambda: many_scans(1_000, 60_000)), "refused"),
+    "jpeg of as many scans as may be": (_file("x.jpg", lambda: many_scans(9_400, 100)), "works"),
+    "jpeg with padding": (_file("x.jpg", lambda: photograph()[:2] + b"\xff" * 9_000_000 + photograph()[2:]), "refused"),
+    "jpeg of comments": (
+        _file("x.jpg", lambda: photograph()[:2] + b"\xff\xfe\0\2" * 3_000_000 + photograph()[2:]), "refused",
+    ),
+    "png of chunks": (_file("x.png", lambda: png_with(*[(b"tEXt", b"a\0b")] * 900_000)), "refused"),
+    "gif of comments": (
+        _file("x.gif", b"GIF89a\x28\0\x28\0\x80\0\0" + bytes(6) + b"!\xfe\x01a\0" * 3_000_000), "refused",
+    ),
+    "tiff of many strips": (_file("x.tif", lambda: tiff_of_strips(9_000_000) + bytes(40_000_000)), None),
+    "holes": (lambda folder, random: _holes(folder / "x.jpg"), "refused"),
+    "holes in a png": (lambda folder, random: _holes(folder / "x.png", png_with()[:33] + b"\x7f\0\0\0tEXt"), "refused"),
+    "holes in a dicom": (lambda folder, random: _holes(folder / "x.dcm", bytes(128) + b"DICM"), "refused"),
+    "holes in a tar": (lambda folder, random: _holes(folder / "x.tar", _member("x.png", 3 * 2**30)), "refused"),
+    "tar of a long header": (
+        lambda folder, random: _holes(folder / "x.tar", _member("x", 2**31, tarfile.XHDTYPE)), "refused",
+    ),
     "gif of 3,000 frames": (_file("x.gif", lambda: _animated_gif(3_000)), "works"),
     "dicom without an end": (_file("x.dcm", _nested_dicom), None),
     "dicom bomb": (_file("x.dcm", _deflated_dicom), "refused"),

@@ -21,6 +21,7 @@ PER_DAMAGE = 4
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2, 10**6, 10**9, 10**18, 10**400, 0.5, -1e308, float("nan"), float("inf"), "", "x", "1", "\0",
     "../../etc/passwd", "\ud800", [], [1], [1, 2], [10**6, 10**6], [0, 0], [-1, 48], [48, 48, 48], ["a", "a"],
+    ["a", "b\nc"],
     [None, None], {}, {"a": 1}, {"x": [1]}, [[1]], "__import__('os').system('touch pwned')",
 )  # fmt: skip
 
@@ -51,6 +52,8 @@ def model_cases() -> Iterator[Case]:
             yield _case(f"pickle/{name}/{surface}", _pickle(content, surface), "refused")
         yield _case(f"pickle/{name}/as weights", _model(lambda whole, random, content=content: content()), "refused")
         yield _case(f"pickle/{name}/as backbone", _backbone(content, {}), "refused")
+    for name, (path, value) in DESCRIPTIONS.items():
+        yield _case(f"description/{name}", _described(path, value), "refused")
     for name, metadata in BACKBONES.items():
         yield _case(f"backbone/{name}", _backbone(None, metadata), "refused")
     for number, value in enumerate(VALUES):
@@ -94,6 +97,7 @@ def _described_as(damage: Callable[[bytes, Random], bytes]) -> Write:
 
 DESCRIPTION = (
     ("format",), ("kind",), ("backbone",), ("backbone", "name"), ("backbone", "arguments"), ("image_size",),
+    ("backbone_origin",),
     ("backbone", "arguments", "embed_dim"), ("backbone", "arguments", "depth"), ("backbone", "arguments", "num_heads"),
     ("backbone", "arguments", "patch_size"), ("backbone", "arguments", "mlp_ratio"),
     ("backbone", "arguments", "reg_tokens"), ("backbone", "arguments", "qkv_bias"),
@@ -103,6 +107,21 @@ DESCRIPTION = (
     ("options", "num_parts"), ("options", "temperature"), ("options", "mask_gradient"), ("options", "second_stage"),
     ("options", "part_dropout"), ("token_thresholds",), ("token_thresholds", "0.9"),
 )  # fmt: skip
+
+
+DESCRIPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
+    "a backbone of the hub": (("backbone",), {"name": "hf-hub:someone/model", "arguments": {}}),
+    "a backbone in a folder": (("backbone",), {"name": "local-dir:/etc", "arguments": {}}),
+    "images of another size": (("preprocessing", "image_size"), [480, 480]),
+    "images of half pixels": (("preprocessing", "image_size"), [48.5, 48.5]),
+    "deviations of 0": (("preprocessing", "std"), [0, 0, 0]),
+    "names twice": (("class_names",), ["a", "a"]),
+    "names of two lines": (("class_names",), ["a", "b\n# c"]),
+    "names that clear the screen": (("class_names",), ["a", "\x1b[2J"]),
+    "negative thresholds": (("token_thresholds",), {"0.9": [-1.0, -1.0]}),
+    "a switch of text": (("options", "soft_masks"), "no"),
+    "no one's weights": (("backbone_origin",), {"source": ["x"]}),
+}
 
 
 def _described(path: tuple[str, ...], value: Any) -> Write:
@@ -203,6 +222,12 @@ STATES: dict[str, Callable[[State], object]] = {
     "flat": lambda state: state.update(prototypes=state["prototypes"].flatten()),
     "empty": lambda state: state.clear(),
     "more parts": lambda state: state.update(prototypes=torch.zeros(9, 24)),
+    "whole numbers": lambda state: state.update(prototypes=state["prototypes"].long()),
+    "all whole numbers": lambda state: state.update({name: value.long() for name, value in state.items()}),
+    "truths": lambda state: state.update(prototypes=state["prototypes"] > 0),
+    "complex": lambda state: state.update(prototypes=state["prototypes"].to(torch.complex64)),
+    "eight bits": lambda state: state.update(prototypes=state["prototypes"].to(torch.float8_e5m2)),
+    "two precisions": lambda state: state.update(prototypes=state["prototypes"].double()),
     "no rows": lambda state: state.update(prototypes=torch.zeros(0, 24)),
 }
 

@@ -43,6 +43,9 @@ def _outcomes(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
     worker: _Worker | None = None
     try:
         for case in cases:
+            if worker is not None and _resident(worker.process.pid) > KEPT:
+                worker.stop()
+                worker = None
             worker = worker or _Worker(folder)
             outcome = worker.ask(case)
             if outcome is None:
@@ -51,6 +54,10 @@ def _outcomes(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
     finally:
         if worker is not None:
             worker.stop()
+
+
+KEPT = 1.1 * 2**30
+"""bytes that a process may keep of earlier cases: a command that a person starts keeps nothing"""
 
 
 class _Worker:

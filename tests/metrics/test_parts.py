@@ -13,6 +13,7 @@ from ifam.metrics import (
     mean_image_iou,
     part_centroids,
     pooled_iou,
+    seen_on_object,
 )
 
 
@@ -61,6 +62,14 @@ def test_a_pixel_belongs_to_the_token_that_holds_its_centre() -> None:
     masks = torch.tensor([[[0, 0, 1, 1, 1, 0, 0]]]).bool()
     intersection, union = mask_intersection_union(torch.tensor([[[False, True, False]]]), masks)
     assert intersection.item() == union.item() == 3
+
+
+def test_what_was_seen_and_what_of_it_is_the_object() -> None:
+    mask = torch.tensor([[[1, 0]], [[0, 0]]]).bool()
+    masks = torch.tensor([[[0, 1, 1, 1]], [[1, 1, 0, 0]]]).bool()  # two pixels for each token
+    both, seen = seen_on_object(mask, masks)
+    assert both.tolist() == [1, 0]
+    assert seen.tolist() == [2, 0]
 
 
 @given(st.integers(0, 10**6))

@@ -157,3 +157,20 @@ def test_pixels_of_patches() -> None:
         for row in range(5):
             for column in range(4):
                 assert found[image, 0, row, column] == mask[image, row // 2, column // 3]
+
+
+@torch.inference_mode()
+def test_the_mean_of_selected_patches_reads_no_other(variant: dict[str, Any], make_vit: Any) -> None:
+    vit = make_vit(**variant)
+    backbone, images = Backbone(vit), torch.randn(3, 3, *vit.patch_embed.img_size)
+    mask = torch.rand(3, *backbone.grid((images.shape[2], images.shape[3]))) > 0.4
+    mask[1] = False
+    found = backbone.mean_of_selected(images, mask)
+    visible = F.pad(mask.flatten(1), (backbone.num_prefix_tokens, 0), value=True)
+    patches = timms_tokens(vit, images, visible)[:, backbone.num_prefix_tokens :]
+    for row in (0, 2):
+        expected = patches[row][mask[row].flatten()].mean(0)
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=2e-5)
+    assert not found[1].any()
+    poisoned = torch.where(pixels_of(mask, backbone.patch_size, images), images, torch.inf)
+    assert torch.equal(backbone.mean_of_selected(poisoned, mask), found)

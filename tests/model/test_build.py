@@ -60,6 +60,37 @@ def test_a_model_takes_over_the_normalisation_of_its_weights_file(write: WriteFi
     assert model.stage1.vit.patch_embed.grid_size == (2, 3)
 
 
+def test_a_tag_of_timm_is_not_claimed_for_other_weights(write: WriteFile) -> None:
+    said = {"source": "encoder of another model: ViT-Ti/16 fine-tuned", "license": "MIT; upstream Apache-2.0"}
+    model = IFAM(write(METADATA | {"architecture": f"{NAME}.augreg_in21k"} | said), 2, 2, second_stage=False)
+    assert model.backbone_title == f"{NAME}; weights: {said['source']}; licence: {said['license']}"
+    random = IFAM(f"{NAME}.augreg_in21k", 2, 2, pretrained=False, second_stage=False)
+    assert random.backbone_title == f"{NAME}; weights: not known; licence: not known"
+
+
+def test_a_weights_file_that_names_a_place_on_the_network(
+    write: WriteFile, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    def reach(*arguments: object, **options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("timm.models._factory.load_model_config_from_hf", reach)
+    with refuses_line("hf-hub:someone/model", error=CheckpointError):
+        build_vit(write(METADATA | {"architecture": "hf-hub:someone/model"}), pretrained=True, image_size=None)
+
+
+def test_a_model_from_a_place_is_saved_without_it(tmp_path: Path) -> None:
+    """The user may name one of the hub or a folder; what is saved of it is timm's name, which is rebuilt anywhere."""
+    config = {"architecture": "test_vit", "pretrained_cfg": {"license": "cc0-1.0"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    state = timm.create_model("test_vit", num_classes=0).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors")
+    model = IFAM(f"local-dir:{tmp_path}", 2, 2, image_size=48, second_stage=False)
+    assert torch.equal(model.stage1.vit.cls_token, state["cls_token"])
+    assert model.architecture == Architecture(name="test_vit")
+    assert model.backbone_title == f"test_vit; weights: local-dir:{tmp_path}; licence: cc0-1.0"
+
+
 def test_position_embeddings_of_another_size(write: WriteFile, weights: dict[str, Tensor]) -> None:
     state = weights | {"pos_embed": torch.randn(1, 1 + 2 * 2, 192)}
     vit = build_vit(write(METADATA | {"image_size": "32"}, state), pretrained=True, image_size=None).vit

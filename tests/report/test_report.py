@@ -1,5 +1,6 @@
 """What the page says, against the numbers that the commands give on their own."""
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from generated import write_scenes
 
+from ifam.background import evaluate_with_background
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
 from ifam.errors import DataError, UsageError
@@ -19,6 +21,7 @@ from ifam.model.classifier import PlainClassifier
 from ifam.model.two_stage import IFAM
 from ifam.report import write_report
 from ifam.report.sentences import verdict
+from ifam.verdict import judge_model
 from ifam.verify import verify
 from report.conftest import Make
 
@@ -49,7 +52,8 @@ def test_the_numbers_are_those_of_the_commands(make: Make, table: ImageTable, pa
     assert [[example.name for example in examples] for examples in report.gallery.examples] == names
     paths = [sample.path for sample in table.select("test").samples]
     assert report.certificate is not None
-    assert report.certificate.holds == verify(model, paths).holds is True
+    assert report.certificate == verify(model, paths[::-1], batch_size=5)  # to the digit, in whatever order
+    assert report.certificate.holds
     assert report.certificate.num_images == report.evaluation.num_samples == 16
     said = text(page)
     assert f"right in {100 * report.evaluation.accuracy:.1f} %" in said
@@ -91,24 +95,35 @@ def test_the_worst_errors_are_the_most_confident(make: Make, table: ImageTable, 
     assert text(page).count("is true; group") == len(shown)
 
 
-def test_a_worst_group_no_better_than_guessing_is_bad(make: Make, table: ImageTable, page: Path) -> None:
+def test_a_model_of_one_answer_is_said_first_with_the_next_step(make: Make, table: ImageTable, page: Path) -> None:
     model = make()
     with torch.no_grad():
         assert model.stage2 is not None
-        model.stage2.head.weight.zero_()  # one answer: right in all of a group, or in none
+        model.stage2.head.weight.zero_()
     report = write_report(model, table, page)
-    worst = report.groups[0]
-    assert "So few images say little." in text(page)
-    assert verdict(report)[0].kind == "caution"
-    for estimate, high, words, kind in (
-        (0.3, 0.5, "That is no better than guessing.", "bad"),
-        (0.45, 0.55, "That may be no better than guessing.", "bad"),
-        (0.51, 0.6, "points below all images.", "good"),
-    ):
-        many = replace(worst, count=200, accuracy=replace(worst.accuracy, estimate=estimate, high=high))
-        found = verdict(replace(report, groups=[many]))[0]
-        assert found.text.endswith(words)
-        assert found.kind == kind
+    words = html.unescape(text(page))
+    verdict_words = words[words.index("1. Verdict") : words.index("2. Data and groups")]
+    assert "✗ One answer. The model answers 'finch' for 16 of 16 test images, though only 8 are" in verdict_words
+    assert "Next: train longer (--epochs)" in verdict_words
+    assert verdict(report)[0].kind == "bad"
+    kinds = {one.heading: one.kind for one in verdict(report)}
+    assert (kinds["Mask alone"], kinds["Other backgrounds"]) == ("caution", "caution")  # no praise for what stays so
+    assert "Every answer is the same, so that says nothing." in verdict_words
+
+
+def test_the_verdict_is_that_of_evaluate(make: Make, table: ImageTable, page: Path) -> None:
+    model = make()
+    report = write_report(model, table, page)
+    evaluation, background = evaluate_with_background(model, table)
+    assert report.background == background
+    assert background is not None
+    expected = [one.text for one in judge_model(model, evaluation, background)]
+    assert [one.text for one in verdict(report)][: len(expected)] == expected
+    words = html.unescape(text(page))
+    assert [one.text for one in verdict(report) if one.text.replace("\u00a0", " ") not in words] == []
+    steps = [one.next_step for one in verdict(report) if one.kind != "good" and one.next_step]
+    assert [step for step in steps if f"Next: {step}." not in words] == []
+    assert "ifam report RUN DATA" not in words  # this is it
 
 
 @pytest.mark.parametrize(
@@ -199,9 +214,9 @@ def test_names_from_the_data_are_escaped(make_model: Any, table: ImageTable, pag
     names = ["<script>alert(1)</script>", "$x_$ & gull"]
     model = make_model(num_classes=2, class_names=names)
     write_report(model, replace(table, class_names=tuple(names)), page)
-    html = page.read_text(encoding="utf-8")
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
+    source = page.read_text(encoding="utf-8")
+    assert "<script" not in source
+    assert "&lt;script&gt;" in source
 
 
 def test_bad_input(table: ImageTable, make: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -22,7 +23,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from ifam.cli import main
 from ifam.device import pick_device
-from ifam.errors import DataError
+from ifam.errors import DataError, MovedError, ProcessError
 from ifam.model.two_stage import IFAM
 from ifam.predict import PredictionSettings, predict
 from ifam.processes import ALONE, VARIABLES, Processes, started
@@ -275,12 +276,193 @@ def test_several_processes_need_a_folder(
     assert "--out DIR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "asked": {}, "images_sha256": ""}', "\ud800"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "asked": {}, "images_sha256": ""}', "\ud800"])
 def test_damaged_manifests(place: Path, refuses_line: Any, content: str) -> None:
     shards(Path("out"))
     Path("out/_manifest.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     with refuses_line("out/_manifest.json", "begin anew", error=DataError):
         shards(Path("out"))
+
+
+def test_the_same_names_in_another_folder_are_other_images(
+    place: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    shards(place / "out")
+    part(place / "out", 1).unlink()
+    shutil.copytree("images", "elsewhere/images")
+    model = load("run")
+    monkeypatch.chdir("elsewhere")
+    with refuses_line(f"current folder {place}", f"got {place / 'elsewhere'}"):
+        predict_shards(model, ["images"], place / "out", shard_size=SIZE, batch_size=3)
+    absolute = [str(place / "images")]
+    predict_shards(model, absolute, place / "absolute", shard_size=SIZE)
+    part(place / "absolute", 1).unlink()
+    monkeypatch.chdir(place)
+    assert predict_shards(model, absolute, place / "absolute", shard_size=SIZE).missing == 0
+
+
+@pytest.mark.parametrize("change", ["size", "time", "kind"])
+@pytest.mark.parametrize("tar", [False, True])
+def test_other_images_under_the_names_that_were_listed(place: Path, refuses_line: Any, change: str, tar: bool) -> None:
+    """A shard that is there is left alone; of one to be done every file has to be the one that was listed."""
+    named = pack("012") if tar else ["images"]
+
+    def go_on() -> Any:
+        return predict_shards(load("run"), named, Path("out"), shard_size=SIZE)
+
+    go_on()
+    before = part(Path("out"), 0).read_bytes()
+    part(Path("out"), 1).unlink()
+    changed = Path("1.tar") if tar else images()[SIZE + 1]
+    kept = shutil.move(changed, "kept")
+    if change == "kind":
+        shutil.copytree("images/2", changed)
+    else:
+        shutil.copy2(kept, changed) if change == "time" else changed.write_bytes(b"other")
+        os.utime(changed, (0, 0) if change == "time" else (10**9, Path(kept).stat().st_mtime))
+    with refuses_line(changed, "listed when this prediction began", "bytes", error=DataError):
+        go_on()
+    assert part(Path("out"), 0).read_bytes() == before
+    shutil.rmtree(changed) if changed.is_dir() else changed.unlink()
+    shutil.move(kept, changed)
+    assert go_on().missing == 0
+
+
+@pytest.mark.parametrize("moment", ["before the shard", "within the shard"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_disk_that_goes_away_for_a_while(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, moment: str, workers: int
+) -> None:
+    """No row says for ever that an image is unreadable which the system did not give just then."""
+    shards(Path("straight"))
+    unchanged = ImageList.require_unchanged
+
+    def go_away(images: ImageList, number: int, **options: Any) -> None:
+        if moment == "within the shard":
+            unchanged(images, number, **options)
+        if number == 2 and Path("images").exists():
+            Path("images").rename("gone")
+        if moment == "before the shard":
+            unchanged(images, number, **options)
+
+    arguments = [*BEGUN, "--batch-size", "3", "--workers", str(workers)]
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageList, "require_unchanged", go_away)
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "4 that cannot be read now" in err if moment == "before the shard" else "4 of its images" in err
+        assert "the same command goes on" in err
+        there = {path.name for path in Path("out").iterdir()}
+        # what a loader process had read before the disk went away is predicted
+        assert {"part-00000.parquet"} <= there <= {path.name for path in Path("straight").iterdir()} - {"_SUCCESS"}
+        assert main(arguments) == 1
+    Path("gone").rename("images")
+    assert main(arguments) == 0
+    for number in range(6):
+        assert part(Path("out"), number).read_bytes() == part(Path("straight"), number).read_bytes()
+
+
+def test_images_that_are_gone_for_good(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards(Path("out"))
+    part(Path("out"), 1).unlink()
+    Path("out/_SUCCESS").unlink()
+    gone = images()[SIZE]
+    gone.unlink()
+    assert main(BEGUN) == 1
+    assert str(gone) in (err := capsys.readouterr().err)
+    assert "--skip-unreadable" in err
+    assert main([*BEGUN, "--skip-unreadable"]) == 0
+    assert [row["path"] for row in rows("out") if row["status"] == "unreadable"] == [str(gone), "images/1/07.png"]
+
+
+def test_another_number_of_processes_meanwhile(place: Path) -> None:
+    """Of a process of other turns nothing is deleted under its hands, and every image is there once."""
+
+    def second(done: int, total: int) -> None:
+        if done == 1:
+            assert list(Path("out").glob(".part-00001*"))
+            assert shards(Path("out"), processes=Processes(rank=0, size=1)).predicted == COUNT - SIZE
+
+    shards(Path("out"), processes=Processes(rank=0, size=2))
+    for number in (2, 4):
+        part(Path("out"), number).unlink()
+    found = predict_shards(
+        load("run"),
+        ["images"],
+        Path("out"),
+        shard_size=SIZE,
+        batch_size=1,
+        processes=Processes(rank=1, size=2),
+        progress=second,
+    )
+    assert found.missing == 0
+    assert [row["path"] for row in rows("out")] == [str(path) for path in images()]
+    assert not list(Path("out").glob(".part*"))
+
+
+def test_a_first_process_that_fails_is_not_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, refuses_line: Any
+) -> None:
+    model = load("run")
+    clock = [0.0]
+
+    def wait(rank: int = 1) -> None:
+        clock[0] = 0.0
+        predict_shards(model, ["none"], Path("out"), processes=Processes(rank=rank, size=2))
+
+    def tick(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] == 5:
+            with refuses_line("none: expected images", error=DataError):
+                wait(rank=0)
+            clock[0] = 5.0
+
+    monkeypatch.setattr("ifam.sharding.manifest.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ifam.sharding.manifest.time.sleep", tick)
+    with refuses_line("rank 0, which failed: none: expected images", error=ProcessError):
+        wait()
+    assert clock[0] == 5
+    monkeypatch.setattr("ifam.sharding.manifest.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    with refuses_line("which failed: none: expected images", error=ProcessError):
+        wait()  # it failed before: it may come again, but not for long
+    assert 5 < clock[0] < 60
+    shutil.rmtree("out")
+    with refuses_line("expected the process of rank 0", "none at work", "start it", error=ProcessError):
+        wait()
+    assert clock[0] < 700
+
+
+def test_a_first_process_at_work_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(hold, place / "out/.running/rank-0", place / "held")
+    while process.is_alive() and not Path("held").exists():
+        time.sleep(0.01)
+    clock = [0.0]
+
+    def hours_later(seconds: float) -> None:
+        clock[0] += 1000 * seconds
+        if clock[0] > 10_000:
+            process.kill()
+            process.join()
+            shards(Path("out"), processes=Processes(rank=0, size=2))
+
+    monkeypatch.setattr("ifam.sharding.manifest.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("ifam.sharding.manifest.time.sleep", hours_later)
+    assert shards(Path("out"), processes=Processes(rank=1, size=2)).missing == 0
+
+
+def test_a_folder_of_shards_that_is_moved_away(place: Path, refuses_line: Any) -> None:
+    def move(done: int, total: int) -> None:
+        if done > SIZE and not Path("moved").exists():
+            Path("out").rename("moved")
+            Path("out").mkdir()
+
+    with refuses_line("out", "deleted or moved", error=MovedError):
+        shards(Path("out"), progress=move)
+    assert not list(Path("out").iterdir())
+    Path("out").rmdir()
+    Path("moved").rename("out")
+    assert shards(Path("out")).missing == 0
 
 
 def test_a_list_or_a_shard_that_was_exchanged(place: Path, refuses_line: Any) -> None:

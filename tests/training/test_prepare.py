@@ -1,9 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from generated import tiny_config, write_image
+from numpy.typing import NDArray
+from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
 
 from ifam.config import MaskGradient, OptimizerConfig, SelectBy
 from ifam.data.read import read_table
@@ -11,6 +16,7 @@ from ifam.data.table import ImageTable, Sample
 from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.parts import lean_to_centre
+from ifam.model.two_stage import IFAM
 from ifam.training.methods import TwoStage
 from ifam.training.optim import make_optimizer
 from ifam.training.prepare import (
@@ -23,6 +29,14 @@ from ifam.training.prepare import (
 )
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("augmentation", "ratio"), [("imagenet", 224 / 256), ("birds", 1), ("light", 1), ("none", 1)])
+def test_imagenet_is_tested_on_the_centre_of_a_larger_view(augmentation: str, ratio: float, scenes: ImageTable) -> None:
+    config = tiny_config(augmentation=augmentation)
+    model = TwoStage(config).build(scenes.class_names)
+    fit_preprocessing(model, scenes, config)
+    assert model.preprocessing.crop_ratio == ratio
 
 
 @pytest.mark.parametrize("init", ["random", "centre"])
@@ -186,3 +200,59 @@ def test_a_choice_of_the_epoch_by_few_images_is_warned_of(
     assert few_to_choose_by(table, select_by) == (
         f"warning: the best epoch was chosen on {expected}" if expected else ""
     )
+
+
+def folders(root: Path, size: tuple[int, int], array: NDArray[Any] | None = None) -> ImageTable:
+    for label in ("a", "b"):
+        for number in range(2):
+            path = root / f"train/{label}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((*size, 3), np.uint8) if array is None else array).save(path)
+    return read_table(root)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "expected"),
+    [
+        ((32, 32), 14, (112, 112)),
+        ((32, 32), 16, (128, 128)),
+        ((28, 28), 16, (128, 128)),
+        ((8, 8), 14, (112, 112)),
+        ((30, 60), 16, (128, 224)),  # both sides by as much, up to the backbone's own
+        ((32, 32), 8, (32, 32)),
+        ((48, 48), 16, (48, 48)),
+        ((40, 40), 14, (42, 42)),
+    ],
+)
+def test_images_of_few_patches_are_enlarged(
+    size: tuple[int, int], patch: int, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    table = folders(tmp_path, size)
+    vit = VisionTransformer(img_size=224, patch_size=patch, embed_dim=24, depth=1, num_heads=3)
+    model = IFAM(vit, num_parts=2, num_classes=2)
+    said = fit_preprocessing(model, table, tiny_config(model__image_size=None))
+    assert model.preprocessing.image_size == expected
+    assert len(said) == (expected[0] > size[0] + patch)
+    if said:
+        assert f"{size[1]} × {size[0]} pixels are enlarged to {expected[1]} × {expected[0]}" in said[0]
+        assert "--image-size" in said[0]
+    assert model(torch.zeros(1, 3, *expected)).parts.shape[1:] == tuple(-(-side // patch) for side in expected)
+
+
+def test_a_size_that_is_too_small_is_refused_with_one_that_works(tmp_path: Path) -> None:
+    table = folders(tmp_path, (32, 32))
+    model = IFAM(VisionTransformer(img_size=224, patch_size=14, embed_dim=24, depth=1, num_heads=3), 2, 2)
+    with pytest.raises(UsageError, match=r"got 2×2 .* use --image-size 112 \(at least 42\)"):
+        fit_preprocessing(model, table, tiny_config(model__image_size=28))
+    assert fit_preprocessing(model, table, tiny_config(model__image_size=42)) == []
+    alone = tiny_config(model__image_size=28, losses__foreground_presence=0.0, losses__background_presence=0.0)
+    assert fit_preprocessing(model, table, alone) == []  # nothing of it needs a border
+
+
+def test_dark_images_of_16_bits_are_warned_of_before_a_training(tmp_path: Path) -> None:
+    table = folders(tmp_path, (48, 48), np.full((48, 48), 4095, np.uint16))
+    model = TwoStage(tiny_config()).build(("a", "b"))
+    (line,) = fit_preprocessing(model, table, tiny_config())
+    assert line.startswith("warning: all 4 images of 16 bits use at most 12 of them")
+    folders(tmp_path, (48, 48), np.full((48, 48), 65_535, np.uint16))
+    assert fit_preprocessing(model, table, tiny_config()) == []

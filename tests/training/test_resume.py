@@ -1,5 +1,6 @@
 """Runs that are stopped, killed and ruined, and go on to the same bits."""
 
+import io
 import json
 import os
 import random
@@ -29,10 +30,11 @@ from runs import (
 from torch import Tensor
 
 import ifam
+from ifam import signals
 from ifam.data.dataset import ImageDataset
 from ifam.data.read import read_table
 from ifam.data.table import ImageTable
-from ifam.errors import DataError, OutputError, TrainingError
+from ifam.errors import DataError, OutputError, TrainingError, WorkerError
 from ifam.losses import functional
 from ifam.training import checkpoints
 from ifam.training.lock import locked
@@ -164,7 +166,7 @@ def test_the_second_signal_stops_at_once(scenes: ImageTable, tmp_path: Path, mon
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs groups of processes")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", signals.STOPPING)
 def test_a_signal_to_every_process_of_a_run_stops_it_in_good_order(number: int, data: Path, tmp_path: Path) -> None:
     folder, err = tmp_path / "run", tmp_path / "err"
     settings = ["model.pretrained=false", f"checkpoint_minutes={EVERY_STEP}"]
@@ -278,6 +280,27 @@ def test_a_worker_that_dies(
     monkeypatch.setattr(ImageDataset, "__getitem__", get_or_die)
     with refuses_line("workers: expected", "DataLoader worker", "fewer --workers", "--resume", error=TrainingError):
         run(tiny_config(workers=2), scenes, tmp_path / "run")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("asked"), WorkerError("a worker died")])
+def test_what_a_signal_raises_within_a_checkpoint_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Torch would say that it cannot close the file, of which half is written."""
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"the one before")
+
+    class Stopped(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 2000:
+                raise error
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Stopped(self, mode))
+    with pytest.raises(type(error), match=str(error)):
+        checkpoints.WholeFiles().save_checkpoint({"weights": [torch.zeros(1000) for _ in range(9)]}, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert path.read_bytes() == b"the one before"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

@@ -251,7 +251,7 @@ def test_no_training_split(scenes: ImageTable, tmp_path: Path, refuses_line: Any
         ([(70, 58)], (64, 64)),
         ([(500, 60)], (160, 64)),
         ([(48, 80), (64, 64), (90, 70)], (64, 64)),
-        ([(5, 200)], (16, 160)),
+        ([(5, 200)], (128, 160)),
     ],
 )
 def test_image_size_follows_the_data(sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path) -> None:

@@ -4,17 +4,21 @@ This module and its neighbours `page` and `run_tab` are the page in gradio, whic
 does not import them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from html import escape
+from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import gradio as gr
 
 from ifam.app import view
-from ifam.app.photographs import ask_file, example_samples, thumbnails
+from ifam.app.photographs import Readers, ask_image, example_samples, thumbnails
 from ifam.app.question import Question, quantile_levels
+from ifam.app.uploads import Uploads
 from ifam.data.table import ImageTable
 from ifam.errors import IfamError, UsageError
 from ifam.model.two_stage import IFAM
@@ -24,11 +28,15 @@ SHAPLEY_UP_TO = 6
 SESSION_SECONDS = 3600
 """after which a photograph that nobody asks about is forgotten"""
 SCRIPT = Path(__file__).with_name("page.js")
+SESSIONS_READING = 16
+"""that wait for a photograph to be read, while clicks in other sessions go on"""
 START = "Drop a photograph, or choose one, to see what the answer rests on."
+READING = "Reading the photograph …"
 NO_THRESHOLDS = "No thresholds are stored with this model: run ifam calibrate first."
 NO_SHAPLEY = "What each part adds is known only where the answer rests on the mask alone."
 
 
+Given = TypeVar("Given")
 html = partial(gr.HTML, apply_default_css=False)
 """a component of gradio without the styles that it has for running text"""
 
@@ -38,23 +46,33 @@ def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def guarded(*arguments: Any, **options: Any) -> Any:
-        try:
+        with _said_plainly():
             return function(*arguments, **options)
-        except IfamError as error:
-            message = str(error)
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-        # the page shows a message as HTML
-        raise gr.Error(escape(" ".join(message.split())), print_exception=False, title="That did not work")
 
-    return guarded
+    @wraps(function)
+    def guarded_steps(*arguments: Any, **options: Any) -> Iterator[Any]:
+        with _said_plainly():
+            yield from function(*arguments, **options)
+
+    return guarded_steps if isgeneratorfunction(function) else guarded
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        message = str(error) if isinstance(error, IfamError) else f"{type(error).__name__}: {error}"
+        # the page shows a message as HTML
+        raise gr.Error(escape(" ".join(message.split())), print_exception=False, title="That did not work") from None
 
 
 class AskTab:
-    """Its components, and what happens when they are used; made inside a block of gradio."""
+    """Its components, and what happens when they are used; made inside the block ``page`` of gradio."""
 
-    def __init__(self, model: IFAM, table: ImageTable | None) -> None:
+    def __init__(self, model: IFAM, table: ImageTable | None, uploads: Uploads, page: Any) -> None:
         self.model, self.levels = model, quantile_levels(model)
+        self.uploads, self.page, self.readers, self.asking = uploads, page, Readers(), Lock()
         self.samples = example_samples(table) if table else []
         self.question = gr.State(None, time_to_live=SESSION_SECONDS)
         with gr.Row():
@@ -99,9 +117,11 @@ class AskTab:
         quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "ask", "show_progress": "hidden"}
         shown = [self.question, self.answer, self.pictures, self.classes]
         controls, added = [self.parts, self.threshold], [self.shapley, self.compute]
+        reading: dict[str, Any] = quiet | {"concurrency_id": "read", "concurrency_limit": SESSIONS_READING}
         for event in (
-            self.upload.upload(self.on_upload, self.upload, [*shown, *controls, *added], **quiet),
-            self.examples.pick(self.on_example, None, [*shown, *controls, *added, self.upload], **quiet),
+            # as it comes, without the empty file that gradio would leave beside each
+            self.upload.upload(self.on_upload, self.upload, [*shown, *controls, *added], preprocess=False, **reading),
+            self.examples.pick(self.on_example, None, [*shown, *controls, *added, self.upload], **reading),
         ):
             event.success(self.after_answer, self.question, added, **quiet)
             # or the answer to the photograph before would stand beside the name of this one
@@ -116,27 +136,25 @@ class AskTab:
         self.compute.click(self.on_compute, self.question, added, **quiet)
 
     @one_line
-    def on_upload(self, file: str) -> list[Any]:
+    def on_upload(self, file: dict[str, Any] | None) -> Iterator[list[Any]]:
         """A file was dropped or chosen; nothing that was uploaded is kept."""
-        path = Path(file)
-        try:
-            return self._first(ask_file(self.model, path))
-        finally:
-            path.unlink(missing_ok=True)
+        with self.uploads.taken(Path(_given(file)["path"])) as path:
+            yield self._empty(READING)  # so that no click meanwhile asks about the photograph before
+            asked = self._ask(path)
+        yield self._first(asked)
 
     @one_line
-    def on_example(self, event: gr.EventData) -> list[Any]:
+    def on_example(self, event: gr.EventData) -> Iterator[list[Any]]:
         """An example was chosen; the name of a file that was dropped before goes."""
         index = int(event.index)
         if index not in range(len(self.samples)):
             raise UsageError(f"example: expected 0 to {len(self.samples) - 1}, got {index}")
-        return [*self._first(ask_file(self.model, self.samples[index].path)), None]
+        yield [*self._empty(READING), None]
+        yield [*self._first(self._ask(self.samples[index].path)), None]
 
     def on_refused(self) -> list[Any]:
         """A photograph that could not be asked about: none is there."""
-        parts = gr.CheckboxGroup(self._choices(None), value=list(range(self.model.num_parts)))
-        threshold = gr.Slider(value=0, label=view.quantile_label(None))
-        return [None, view.note_html(START), "", "", parts, threshold, "", gr.Button(visible=False), None]
+        return [*self._empty(START), None]
 
     @one_line
     def on_parts(self, asked: Question | None, chosen: list[int]) -> list[Any]:
@@ -176,6 +194,18 @@ class AskTab:
         """The button was pressed."""
         return self._added(_given(asked))
 
+    def _ask(self, path: Path) -> Question:
+        """The question about a file: read beside others, asked one at a time."""
+        image = self.readers.read(path, goes_on=lambda: self.page.is_running)
+        with self.asking:
+            return ask_image(self.model, image)
+
+    def _empty(self, note: str) -> list[Any]:
+        """What `_first` shows, without a photograph."""
+        parts = gr.CheckboxGroup(self._choices(None), value=list(range(self.model.num_parts)))
+        threshold = gr.Slider(value=0, label=view.quantile_label(None))
+        return [None, view.note_html(note), "", "", parts, threshold, "", gr.Button(visible=False)]
+
     def _show(self, asked: Question) -> list[Any]:
         """Question, answer, pictures and classes."""
         names = self.model.class_names
@@ -201,7 +231,7 @@ class AskTab:
         return [bars, gr.Button(visible=False)]
 
 
-def _given(asked: Question | None) -> Question:
+def _given(asked: Given | None) -> Given:
     if asked is None:
         raise UsageError("expected a photograph first, got none; drop or choose one")
     return asked

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
 
 from ifam.app.ask_tab import SESSION_SECONDS, AskTab, html
 from ifam.app.pictures import swatch
 from ifam.app.run_tab import RunTab
+from ifam.app.uploads import Uploads
 from ifam.app.view import heading_html
 from ifam.data.table import ImageTable
 from ifam.files import listed
@@ -20,18 +22,26 @@ FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "A
 
 
 def build_page(
-    model: IFAM, folder: Path, table: ImageTable | None, *, device: str, working: AbstractContextManager[Any]
+    model: IFAM,
+    folder: Path,
+    table: ImageTable | None,
+    *,
+    uploads: Uploads,
+    device: str,
+    working: AbstractContextManager[Any],
 ) -> Any:
     """A ``gradio.Blocks`` of a model in eval mode on its device; ``table`` has the classes of the model.
 
-    ``working`` is held by work that takes long.
+    ``uploads`` holds the photographs that were dropped, ``working`` is held by work that takes long.
     """
+    # what a visitor names by an address, as any value of any component, gradio would fetch and keep
+    processing_utils.async_ssrf_protected_download = _fetch_nothing
     cleaning = (SESSION_SECONDS, SESSION_SECONDS)
     name = folder.resolve().name
     with gr.Blocks(title=f"ifam: {name}", analytics_enabled=False, delete_cache=cleaning) as page:
         html(heading_html(name, title(model), listed(model.class_names)))
         with gr.Tab("Ask"):
-            AskTab(model, table)
+            AskTab(model, table, uploads, page)
         with gr.Tab("Run"):
             RunTab(model, folder, table, device=device, page=page, working=working)
     return page
@@ -46,3 +56,7 @@ def look(num_parts: int) -> dict[str, Any]:
         f"#parts label:nth-of-type({part + 1})::before {{ background: {swatch(part)}; }}" for part in range(num_parts)
     ]
     return {"theme": theme, "css": "\n".join([STYLE.read_text(encoding="utf-8"), *swatches])}
+
+
+async def _fetch_nothing(url: str, cache_dir: str) -> str:
+    raise gr.Error("expected a file that was dropped here, got an address", print_exception=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ifam.errors import DataError
-from ifam.files import parse_json
+from ifam.files import last_name, parse_json
 from ifam.model.two_stage import IFAM
 from ifam.training.folder import METRICS, RESULT
 
@@ -50,7 +50,7 @@ def run_summary(model: IFAM, folder: Path) -> RunSummary:
     names = dict.fromkeys([*model.training_group_sizes, *validation])
     return RunSummary(
         name=folder.resolve().name,
-        backbone=model.backbone_title,
+        backbone=last_name(model.backbone_title),
         num_parts=model.num_parts,
         num_classes=model.num_classes,
         image_size=model.preprocessing.image_size,

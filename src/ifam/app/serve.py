@@ -3,22 +3,24 @@
 import os
 import signal
 import socket
-import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ifam.app.address import is_open, listening, url
+from ifam.app.uploads import MAX_SIZE, MIB, Uploads, private_folder
 from ifam.data.table import ImageTable
 from ifam.errors import UsageError
 from ifam.model.two_stage import IFAM
 
-LOOPBACK = ("127.0.0.1", "localhost")
-MAX_FILE_SIZE = "20mb"
 SESSIONS = 50
 """photographs that are remembered at a time, one for each open page"""
+STARTING_SECONDS, CLOSING_SECONDS = 120, 1
+"""how long a busy machine may take to start, and how long answers under way may take when the page is closed"""
 
 
 def require_gradio() -> None:
@@ -29,16 +31,7 @@ def require_gradio() -> None:
 
 def require_free_port(host: str, port: int) -> None:
     """Refuse a port that is taken or that cannot be, before a model is loaded."""
-    if not 0 < port < 65536:
-        raise UsageError(f"port: expected 1 to 65535, got {port}")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{host}:{port}: expected an address to serve on, got: {reason}; try another --port") from None
+    listening(host, port).close()
 
 
 @contextmanager
@@ -46,34 +39,37 @@ def serving(
     model: IFAM, folder: Path, table: ImageTable | None, *, host: str, port: int, device: str = "cpu"
 ) -> Iterator[str]:
     """The address of the page while the block runs; afterwards the server is gone, and so is what was uploaded."""
-    with tempfile.TemporaryDirectory(prefix="ifam-app-") as uploads:
-        os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False"}
+    with private_folder() as private:
+        os.environ |= {"GRADIO_TEMP_DIR": str(private), "GRADIO_ANALYTICS_ENABLED": "False"}
         from ifam.app.page import build_page, look
 
-        working = threading.Lock()
-        page = build_page(model, folder, table, device=device, working=working)
+        working, uploads = threading.Lock(), Uploads(private)
+        page = build_page(model, folder, table, uploads=uploads, device=device, working=working)
         page.queue(max_size=SESSIONS)
+        page.state_session_capacity = SESSIONS
+        application = _application(page, uploads, host, look(model.num_parts))
         try:
-            page.launch(server_name=host, server_port=port, **_closed(host), **look(model.num_parts))
-        except OSError as error:
-            raise UsageError(f"{host}:{port}: expected a free port, got: {error}; try another --port") from None
-        try:
-            yield f"http://{host}:{port}"
+            with listening(host, port) as bound, _running(application, bound, page):
+                yield url(host, port)
         finally:
-            page.close(verbose=False)
             with working:  # a thread of torch that is killed on its way would say so
                 pass
 
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the block; either way what it opened is closed, and no photograph stays on the disk."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Ctrl-C, SIGTERM or a closed terminal ends the block; what it opened is closed, and no photograph stays."""
+    stops = [signal.SIGTERM]
+    # under nohup a closed terminal is to change nothing
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stops.append(signal.SIGHUP)
+    before = {stop: signal.signal(stop, signal.default_int_handler) for stop in stops}
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
 
 
 def wait() -> None:
@@ -81,31 +77,65 @@ def wait() -> None:
     threading.Event().wait()
 
 
-def _closed(host: str) -> dict[str, Any]:
-    """Arguments of ``launch`` that leave out whatever the page does not need."""
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+def _application(page: Any, uploads: Uploads, host: str, look: dict[str, Any]) -> Any:
+    """The page behind its guard, as an ASGI application, without whatever of Gradio it does not need."""
+    import gradio
+    from fastapi import FastAPI
 
-    # a page elsewhere whose name is made to mean 127.0.0.1 is refused
-    hosts = list(LOOPBACK) if host in LOOPBACK else ["*"]
-    return {
-        "prevent_thread_lock": True,
-        "quiet": True,
-        "share": False,
-        "inbrowser": False,
-        "footer_links": [],
-        "max_file_size": MAX_FILE_SIZE,
-        "state_session_capacity": SESSIONS,
-        "run_history": False,
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "mcp_server": False,
-        "allowed_paths": [],
-        "app_kwargs": {
-            "docs_url": None,
-            "redoc_url": None,
-            "openapi_url": None,
-            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
-        },
-    }
+    from ifam.app.guard import Guard
+    from ifam.app.receive import upload_routes
+
+    closed: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+    application = FastAPI(routes=upload_routes(uploads), **closed)
+    gradio.mount_gradio_app(
+        application,
+        page,
+        path="",
+        app_kwargs=closed,
+        footer_links=[],
+        max_file_size=MAX_SIZE,
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        **look,
+    )
+    page.has_launched = True  # or gradio would copy any file of this machine that a visitor names
+    page.app = getattr(application.routes[-1], "app")  # noqa: B009  what page.close() tells that it ends
+    return Guard(application, host=host, is_open=is_open(host), max_upload=MAX_SIZE + MIB)
+
+
+@contextmanager
+def _running(application: Any, bound: socket.socket, page: Any) -> Iterator[None]:
+    """Serve in a thread while the block runs."""
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=CLOSING_SECONDS,
+        )
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        _wait_for(server, thread)
+        yield
+    finally:
+        page.close(verbose=False)
+        server.should_exit = True
+        thread.join(STARTING_SECONDS)
+
+
+def _wait_for(server: Any, thread: threading.Thread) -> None:
+    """Until it answers, which is nobody's to ask over the network: a proxy would answer in its place."""
+    ends = time.monotonic() + STARTING_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > ends:
+            raise UsageError(f"app: expected a page within {STARTING_SECONDS} s, got none; start it again")
+        time.sleep(0.01)

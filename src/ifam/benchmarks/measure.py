@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ifam import config as configuration
-from ifam.benchmarks.rows import Row, Settings
+from ifam.benchmarks.rows import FAMILIES, Row, Settings
 from ifam.benchmarks.scores import Numbers, Source
 from ifam.benchmarks.suite import Benchmark
 from ifam.config import TrainingConfig
 from ifam.data.read import read_table
 from ifam.device import pick_device
 from ifam.errors import DataError, IfamError, UsageError
-from ifam.files import write_text
+from ifam.files import to_json, write_text
 from ifam.intervene import trials_on_validation
 from ifam.interventions import Intervention, is_sure
 from ifam.model.two_stage import IFAM
@@ -67,20 +67,23 @@ def measure(
     first = next(iter(runs))
     config = configuration.read(_run(runs[first]) / CONFIG)  # as it was run, which may be in another precision
 
-    def line(slug: str, name: str, kind: str | None) -> Line:
+    def line(slug: str, name: str, fixed: Intervention | None = None, kind: str | None = None) -> Line:
         found = []
         for seed, source in runs.items():
-            choice = None if kind is None else chosen(benchmark, source, config)[kind]
+            choice = fixed if kind is None else chosen(benchmark, source, config)[kind]
             score = scored(benchmark, source, choice, config)
-            words = None if choice is None else str(choice)
+            words = None if kind is None else str(choice)
             found.append(Run(seed=seed, training=training[seed], score=score, intervention=words))
         return Line(slug=slug, name=name, config=config, tuning=tuning, runs=found)
 
-    yield line(row.slug, row.name, None)
-    for kind, words in FAMILIES.items() if benchmark.families else ():
-        yield line(f"{row.slug}-{kind}", f"{row.name}, {words}", kind)
+    yield line(row.slug, row.name)
+    for q in row.quantiles:
+        removed = Intervention(token_quantile=q)
+        yield line(f"{row.slug}-q{round(100 * q)}", f"{row.name}, tokens beyond q = {q:g} removed", removed)
+    for kind in row.families:
+        yield line(f"{row.slug}-{kind}", f"{row.name}, {FAMILIES[kind]}", kind=kind)
     if row.intervened:
-        yield line(f"{row.slug}-intervened", f"{row.name}, interventions", "any")
+        yield line(f"{row.slug}-intervened", f"{row.name}, interventions", kind="any")
 
 
 def is_measured(row: Row, configure: Configure, *, sources: Mapping[int, Source], folder: Path) -> bool:
@@ -165,9 +168,6 @@ def scored(benchmark: Benchmark, source: Source, intervention: Intervention | No
     return _kept(_run(source) / "scores.json", f"{benchmark.title}: {wanted}", source, work)
 
 
-FAMILIES = {"leave-one-out": "one part left out", "tokens": "unsure tokens removed", "both": "both", "any": "all kinds"}
-
-
 def chosen(benchmark: Benchmark, source: Source, config: TrainingConfig) -> dict[str, Intervention]:
     """Of each family, the intervention that `ifam.interventions.choose` takes on the validation split.
 
@@ -204,8 +204,16 @@ def _run(source: Source) -> Path:
 
 def families_of(intervention: Intervention) -> list[str]:
     """The kinds that an intervention is one of; none at all is one of every kind."""
-    removed, tokens = len(intervention.remove_parts), intervention.token_quantile is not None
-    kinds = {"leave-one-out": removed <= 1 and not tokens, "tokens": removed == 0, "both": removed <= 1, "any": True}
+    removed, quantile = len(intervention.remove_parts), intervention.token_quantile
+    none = intervention == Intervention()
+    kinds = {
+        "leave-one-out": removed <= 1 and quantile is None,
+        "tokens": removed == 0,
+        "both": removed <= 1,
+        "any": True,
+        "leave-one-out-q97": none or (removed <= 1 and quantile == 0.97),
+        "leave-one-out-q99": none or (removed <= 1 and quantile == 0.99),
+    }
     return [name for name, belongs in kinds.items() if belongs]
 
 
@@ -219,7 +227,7 @@ def _kept(path: Path, key: str, source: Source, work: Callable[[], dict[str, Any
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if stored.get(key, {}).get("data") != digest:
         stored[key] = {"data": digest, "found": work()}
-        write_text(path, json.dumps(stored, indent=1) + "\n")
+        write_text(path, to_json(stored, indent=1) + "\n")
         stored = json.loads(path.read_text(encoding="utf-8"))  # the same plain values as at any later time
     found: dict[str, Any] = stored[key]["found"]
     return found

@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,9 +12,26 @@ from typing import Any
 
 from ifam import config as configuration
 from ifam.benchmarks.measure import Line
-from ifam.benchmarks.paper import PAPER
+from ifam.benchmarks.paper import MASKS_THERE, PAPER, PUBLISHED_ONLY
 from ifam.benchmarks.suite import Benchmark
-from ifam.files import last_name
+from ifam.files import MIB, last_name, without_folders
+from ifam.outputs import DRAWN, json_with
+
+KNOWN_WEIGHTS = {
+    "vit_small_patch14_dinov2_dav2.safetensors": "the encoder of Depth-Anything-V2-Small: DINOv2 ViT-S/14 fine-tuned "
+    "for depth, which may itself help to tell figure from ground",
+}
+"""file -> what it holds, where its name says less"""
+MEASURED = re.compile(r"Measured \d{4}-\d\d-\d\d\S* on .+, torch \S+: `")
+"""in the Markdown of every benchmark"""
+
+
+def is_earlier(path: Path) -> bool:
+    """Whether a benchmark wrote this file: JSON, Markdown or a figure."""
+    is_json = json_with("benchmark", "command", "circumstances")
+    with path.open("rb") as file:
+        head = file.read(MIB).decode("utf-8", "ignore")
+    return is_json(path) or DRAWN(path) or MEASURED.search(head) is not None
 
 
 def to_json(name: str, benchmark: Benchmark, command: str, lines: Sequence[Line]) -> dict[str, Any]:
@@ -23,6 +41,7 @@ def to_json(name: str, benchmark: Benchmark, command: str, lines: Sequence[Line]
         "title": benchmark.title,
         "command": command,
         "circumstances": circumstances(),
+        "backbones": backbones(lines),
         "lines": [
             {
                 "slug": line.slug,
@@ -36,7 +55,17 @@ def to_json(name: str, benchmark: Benchmark, command: str, lines: Sequence[Line]
             }
             for line in lines
         ],
+        "published_only": [
+            {"slug": slug, "name": named, "paper": PAPER[name][slug]}
+            for slug, named in PUBLISHED_ONLY.get(name, {}).items()
+        ],
     }
+
+
+def backbones(lines: Sequence[Line]) -> dict[str, str]:
+    """Name -> what is known of its weights, empty where the name says it."""
+    names = dict.fromkeys(last_name(line.config.model.backbone) for line in lines)
+    return {name: KNOWN_WEIGHTS.get(name, "") for name in names}
 
 
 def spread(line: Line, column: str) -> dict[str, float] | None:
@@ -54,11 +83,16 @@ def to_markdown(name: str, benchmark: Benchmark, command: str, lines: Sequence[L
     published = [column for column in known if any(column in paper.get(line.slug, {}) for line in lines)]
     heads = ["method", *(benchmark.columns[column] for column in known)]
     heads += [f"paper: {benchmark.columns[column]}" for column in published]
-    rows = []
-    for line in lines:
-        cells = [line.name, *(_cell(spread(line, column)) for column in known)]
-        cells += [_number(paper.get(line.slug, {}).get(column)) for column in published]
-        rows.append(cells)
+
+    def theirs(slug: str) -> list[str]:
+        masks = MASKS_THERE.get(name, {}).get(slug)
+        return [_number(paper.get(slug, {}).get(column), masks) for column in published]
+
+    rows = [[line.name, *(_cell(spread(line, column)) for column in known), *theirs(line.slug)] for line in lines]
+    rows += [
+        [f"{named} (published, not run here)", *("–" for _ in known), *theirs(slug)]
+        for slug, named in PUBLISHED_ONLY.get(name, {}).items()
+    ]
     seeds = sorted({len(line.runs) for line in lines})
     images = sorted({run.score["num_samples"] for line in lines for run in line.runs})
     number = " or ".join(map(str, seeds))
@@ -66,21 +100,31 @@ def to_markdown(name: str, benchmark: Benchmark, command: str, lines: Sequence[L
     where = circumstances()
     facts = (
         f"{averaged} on {' or '.join(f'{n:,}' for n in images)} test images. Measured "
-        f"{where['date']} on {where['gpu'] or where['cpu']}, torch {where['versions']['torch']}: `{command}`"
+        f"{where['date']} on {where['gpu'] or where['cpu']}, torch {where['versions']['torch']}: `{command}`. "
+        f"Backbone: {'; '.join(_weights(name, what) for name, what in backbones(lines).items())}."
     )
     table = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
-    notes = _notes(lines, benchmark.note if published else "")
+    notes = _notes(benchmark, lines, about_paper=bool(published))
     return "\n\n".join([f"# {benchmark.title}", facts, body, *notes])
 
 
-def _notes(lines: Sequence[Line], about_paper: str) -> list[str]:
-    """Whose the paper's numbers are, what was tried, and what was switched off."""
-    notes = [about_paper] if about_paper else []
-    tuned = [line for line in lines if line.tuning and not line.runs[0].intervention]
+def _weights(name: str, what: str) -> str:
+    return f"`{name}`, {what}" if what else f"`{name}`"
+
+
+def _notes(benchmark: Benchmark, lines: Sequence[Line], *, about_paper: bool) -> list[str]:
+    """Whose the paper's numbers are, what was tried, what was not, and what was switched off."""
+    notes = [benchmark.note] if about_paper and benchmark.note else []
+    rows = {row.slug for row in benchmark.rows}
+    plain = [line for line in lines if line.slug in rows]
+    tuned = [line for line in plain if line.tuning]
     if tuned:
         tried = [f"- {line.name}: {'; '.join(map(_setting, line.tuning))}" for line in tuned]
         notes.append("Tried on the validation split with the first seed (its score there):\n\n" + "\n".join(tried))
+    untuned = [line.name for line in plain if not line.tuning]
+    if tuned and untuned:
+        notes.append(f"Not tuned here, run at the one setting of their row: {'; '.join(untuned)}.")
     switched = [line for line in lines if line.runs[0].intervention]
     if switched:
         chosen = [
@@ -104,16 +148,17 @@ def _cell(found: Mapping[str, float] | None) -> str:
     return f"{found['mean']:.3f} ({found['min']:.3f}–{found['max']:.3f})"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: float | None, masks: str | None) -> str:
+    """A number of the paper; ``masks``: their source there, where it is another."""
+    if value is None:
+        return "–"
+    return f"{value:.3f} ({masks})" if masks else f"{value:.3f}"
 
 
 def recorded(line: Line) -> dict[str, Any]:
     """A configuration without the paths of the machine."""
-    values = configuration.to_dict(line.config)
-    for name in ("backbone", "masks"):
-        values["model"][name] = last_name(values["model"][name])
-    return values
+    recorded: dict[str, Any] = without_folders(configuration.to_dict(line.config))
+    return recorded
 
 
 def circumstances() -> dict[str, Any]:

@@ -23,9 +23,24 @@ class Row:
     """settings that are tried with the first seed; the best on the validation split is taken for every seed"""
     intervened: bool = False
     """whether a second line shows the same runs with the interventions that validation chose"""
+    families: tuple[str, ...] = ()
+    """kinds of intervention, of `FAMILIES`, that have a line each, chosen on the validation split as well"""
+    quantiles: tuple[float, ...] = ()
+    """of token removal, that have a line each, whatever validation says of them"""
 
 
+FAMILIES = {
+    "leave-one-out": "one part left out",
+    "tokens": "unsure tokens removed",
+    "both": "both",
+    "any": "all kinds",
+    "leave-one-out-q97": "tokens beyond q = 0.97 removed, and one part",
+    "leave-one-out-q99": "tokens beyond q = 0.99 removed, and one part",
+}
+"""kinds of intervention -> words; no intervention is one of every kind"""
 FROZEN: Settings = {"optimizer.lr_stage2": 0.0}
+RESNET_RATES: tuple[Settings, ...] = tuple({"optimizer.lr_stage2": rate} for rate in (1e-4, 1e-5, 1e-6))
+"""1e-4 is that of the published baselines; 1e-6, that of the transformers, hardly moves a ResNet"""
 
 
 def plain(**settings: Any) -> tuple[Row, ...]:
@@ -69,10 +84,16 @@ def robust(*methods: MethodName, **settings: Any) -> tuple[Row, ...]:
 
 
 def on_resnet50(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-    """The same with the convolutional network of the older literature."""
+    """The same with the convolutional network of the older literature, at the best of `RESNET_RATES`."""
     backbone = {"model.backbone": "resnet50.a1_in1k"}
     return tuple(
-        replace(row, slug=f"resnet50-{row.slug}", name=f"{row.name}, ResNet-50", settings={**row.settings, **backbone})
+        replace(
+            row,
+            slug=f"resnet50-{row.slug}",
+            name=f"{row.name}, ResNet-50",
+            settings={**row.settings, **backbone},
+            tries=RESNET_RATES,
+        )
         for row in rows
     )
 
@@ -90,6 +111,11 @@ def intervened(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(replace(row, intervened=True) for row in rows)
 
 
-def with_settings(rows: tuple[Row, ...], settings: Settings) -> tuple[Row, ...]:
-    """The same with further settings."""
-    return tuple(replace(row, settings={**row.settings, **settings}) for row in rows)
+def by_family(rows: tuple[Row, ...], *families: str) -> tuple[Row, ...]:
+    """The same, each followed by a line for each kind of intervention."""
+    return tuple(replace(row, families=families) for row in rows)
+
+
+def without_tokens_beyond(rows: tuple[Row, ...], *quantiles: float) -> tuple[Row, ...]:
+    """The same, each followed by a line for each quantile of token removal."""
+    return tuple(replace(row, quantiles=quantiles) for row in rows)

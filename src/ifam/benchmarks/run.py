@@ -1,20 +1,22 @@
 """A benchmark from its name to its two files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ifam.benchmarks.measure import Configure, Line, is_measured, measure, seeded
-from ifam.benchmarks.report import to_json, to_markdown
+from ifam.benchmarks.report import is_earlier, to_json, to_markdown
 from ifam.benchmarks.rows import Row, Settings
 from ifam.benchmarks.scores import Source
 from ifam.benchmarks.suite import BENCHMARKS, Benchmark
 from ifam.config import TrainingConfig, override
 from ifam.data.batch import reading_all
+from ifam.data.given_masks import give_masks
 from ifam.errors import UsageError
-from ifam.files import make_room, write_text
+from ifam.files import to_json as json_text
+from ifam.files import write_text
+from ifam.outputs import make_room_for
 from ifam.recipes import recipe
 
 
@@ -60,7 +62,7 @@ def run_benchmark(
     if json_path == markdown_path:
         raise UsageError(f"json and markdown: expected two files, got {json_path} for both")
     for path in (json_path, markdown_path):
-        make_room(path)
+        make_room_for(path, is_earlier)
     sources = {
         seed: Source(data=benchmark.data(data, seed), imagenet9=options.imagenet9, class_map=options.class_map)
         for seed in options.seeds
@@ -81,7 +83,7 @@ def run_benchmark(
         for line in measure(benchmark, row, configure, sources=sources, folder=options.runs, say=say):
             lines.append(line)
             content: dict[str, Any] = to_json(name, benchmark, command, lines)
-            write_text(json_path, json.dumps(content, indent=1) + "\n")
+            write_text(json_path, json_text(content, indent=1) + "\n")
             write_text(markdown_path, to_markdown(name, benchmark, command, lines) + "\n")
     return lines
 
@@ -100,8 +102,10 @@ def _check(
             for seed in sources:
                 seeded(configure(row, setting), seed)
     for source in sources.values():
-        source.table()
+        table = source.table()
         benchmark.check(source)
+        for masks in {configure(row, {}).model.masks for row in rows if row.method in ("early_mask", "late_mask")}:
+            give_masks(table, masks, table.splits or ("test",))
 
 
 def chosen_rows(benchmark: Benchmark, slugs: Sequence[str]) -> tuple[Row, ...]:
@@ -118,7 +122,9 @@ def chosen_rows(benchmark: Benchmark, slugs: Sequence[str]) -> tuple[Row, ...]:
 
 
 def configuration_of(benchmark: Benchmark, row: Row, setting: Settings, options: Options) -> TrainingConfig:
-    """The recipe for the row's method, with the user's changes, then the row's, then the setting that is tried."""
-    base = recipe(options.recipe or benchmark.recipe, row.method, options.epochs)
+    """The recipe for the row's method and parts, with the user's changes, the row's, then the setting that is tried."""
     changes = {**(options.changes or {}), **row.settings, **setting}
+    base = recipe(
+        options.recipe or benchmark.recipe, row.method, options.epochs, num_parts=changes.get("model.num_parts")
+    )
     return override(base, changes)

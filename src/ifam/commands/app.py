@@ -29,7 +29,8 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam app``."""
-    from ifam.app.serve import LOOPBACK, require_free_port, require_gradio, serving, until_stopped, wait
+    from ifam.app.address import is_open
+    from ifam.app.serve import require_free_port, require_gradio, serving, until_stopped, wait
     from ifam.device import pick_device
 
     require_gradio()
@@ -37,7 +38,7 @@ def run(options: Namespace) -> None:
     device = pick_device(options.device)
     model = load_with_parts(options.run_folder).to(device)
     table = None if options.data is None else read_data(options).align(model.class_names)
-    if options.host not in LOOPBACK:
+    if is_open(options.host):
         print(
             f"warning: on {options.host} whoever reaches this machine can use the page; there is no password",
             file=sys.stderr,

@@ -43,6 +43,16 @@ def add_interventions(command: argparse.ArgumentParser) -> None:
     command.add_argument("--token-quantile", type=float, metavar="Q", help="remove tokens beyond this quantile")
 
 
+def add_background_check(command: argparse.ArgumentParser) -> None:
+    """Whether to measure what the background tells; the option ``background_check`` is true unless switched off."""
+    command.add_argument(
+        "--no-background-check",
+        dest="background_check",
+        action="store_false",
+        help="do not measure how well the background alone tells the class (on at most 500 images)",
+    )
+
+
 def add_resources(command: argparse.ArgumentParser) -> None:
     """How much of the machine to use; `ifam.commands.inputs.resources` reads them."""
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default 32)")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ifam.commands.arguments import add_command
+from ifam.commands.inputs import say_what_is_left_out
 from ifam.console import show_progress
 from ifam.files import printable
 
@@ -30,6 +31,7 @@ def run(options: Namespace) -> None:
     if options.data is not None:
         from ifam.data.read import read_table
 
+        say_what_is_left_out([options.data])
         print()
         for line in diagnose_data(read_table(options.data), progress=show_progress("reading")).lines():
             print(printable(line))

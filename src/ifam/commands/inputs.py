@@ -12,8 +12,9 @@ from ifam.files import listed, printable
 from ifam.processes import started
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from ifam.data.account import Account
     from ifam.data.table import ImageTable
     from ifam.model.two_stage import IFAM
 
@@ -66,32 +67,47 @@ def read_data(options: Namespace) -> "ImageTable":
 
 def table_of_run(run_folder: str, path: Path) -> "ImageTable":
     """The data set at ``path``, as RUN knows it; see `split_as_run`."""
+    return split_as_run(run_folder, read_aloud(path))
+
+
+def read_aloud(path: Path) -> "ImageTable":
+    """The data set at ``path``, with a line for what was not simply read as one image, and for odd names."""
+    from ifam.data.doubts import doubts_of_names
     from ifam.data.read import read_table
 
-    return split_as_run(run_folder, read_table(path))
+    table = read_table(path)
+    say_account(path, table.account)
+    if started().is_first:
+        for doubt in doubts_of_names(table.class_names, table.group_names):
+            print(printable(f"warning: {doubt}"), file=sys.stderr)
+    return table
+
+
+def say_account(what: object, account: "Account") -> None:
+    """A line for what was not simply read as one image, if there is any."""
+    if account and started().is_first:
+        print(printable(f"{what}: {account.line()}"), file=sys.stderr)
 
 
 def split_as_run(run_folder: str, table: "ImageTable") -> "ImageTable":
-    """The data; where the run made splits of images with the same names, with these.
+    """The data; where the run made splits of the same images, with these, which a line says.
 
-    Names are all that is compared, so a line says it whenever they are found.
+    Folders that the run kept whole in its splits are no groups.
     """
-    from ifam.storage import known_splits
+    from ifam.data.known import recognise
+    from ifam.data.units import FOLDER
+    from ifam.storage import known_contents, known_splits, was_split_by
 
+    if was_split_by(run_folder) == FOLDER and table.listed_in is None:
+        table = table.without_groups()
     splits = known_splits(run_folder)
-    known = table.with_known_splits(splits)
-    if known is not table and started().is_first:
-        print(_about_splits(run_folder, table, known, splits), file=sys.stderr)
-    return known
-
-
-def _about_splits(run_folder: str, table: "ImageTable", known: "ImageTable", splits: "Mapping[str, str]") -> str:
-    """How many images each split has, and how the data differs from that of the run."""
-    counts = ", ".join(f"{len(known.select(split))} {split}" for split in known.splits)
-    new = sum(sample.split is None and sample.name not in splits for sample in table.samples)
-    gone = len(splits.keys() - {sample.name for sample in table.samples})
-    changes = f"; new since the training, so among test: {new}; gone: {gone}" if new or gone else ""
-    return f"splits of {run_folder}, by the names of the images: {counts}{changes}"
+    if not splits:
+        return table
+    recognised = recognise(table, splits, known_contents(run_folder))
+    if started().is_first:
+        for line in recognised.lines(run_folder, table):
+            print(printable(line), file=sys.stderr)
+    return recognised.table
 
 
 def resources(options: Namespace) -> dict[str, Any]:
@@ -117,12 +133,15 @@ def load_with_parts(folder: str) -> "IFAM":
 
 def images_or_scenes(options: Namespace, *, tars: bool = False) -> list[Path]:
     """The images that IMAGES name, ``tars`` too; without any, the test images of the generated data set."""
-    from ifam.data.find import TARS_AND_IMAGES, find_images
-    from ifam.data.folders import IMAGE_SUFFIXES
+    from ifam.data.find import TARS_AND_IMAGES, ImageSearch
+    from ifam.data.suffixes import IMAGE_SUFFIXES
 
     if options.images:
         say_what_is_left_out(options.images)
-        return list(find_images(options.images, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES))
+        search = ImageSearch(options.images, TARS_AND_IMAGES if tars else IMAGE_SUFFIXES)
+        images = list(search)
+        say_account(listed(options.images, 2), search.account)
+        return images
     from ifam.data.read import read_table
 
     return [sample.path for sample in read_table(scenes_path(options.run_folder)).select("test").samples]

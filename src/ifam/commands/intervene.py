@@ -1,6 +1,5 @@
 """``ifam intervene``."""
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     from ifam.data.table import ImageTable
     from ifam.intervene import Study
     from ifam.model.two_stage import IFAM
+
+SHOWN = 6
+"""test images in the picture of token removal"""
 
 
 def add(subparsers: Any) -> None:
@@ -35,19 +37,26 @@ def add(subparsers: Any) -> None:
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here")
     command.add_argument("--figure", type=Path, metavar="FILE", help="a picture: each part, and the score without it")
+    command.add_argument(
+        "--token-figure", type=Path, metavar="FILE", help="a picture: test images before and after unsure tokens go"
+    )
     command.add_argument("--skip-unreadable", action="store_true", help="go on without images that cannot be read")
     add_resources(command)
 
 
 def run(options: Namespace) -> None:
     """``ifam intervene``."""
-    from ifam.files import make_room, write_text
+    from ifam.explanations.figures import check_picture
+    from ifam.files import to_json, write_text
     from ifam.intervene import intervene
+    from ifam.outputs import DRAWN, json_with, make_room_for
 
     if options.json is not None:
-        make_room(options.json, suffix=".json")
-    if options.figure is not None:
-        make_room(options.figure)
+        make_room_for(options.json, json_with("trials", "chosen", "test_before"), suffix=".json")
+    for path in (options.figure, options.token_figure):
+        if path is not None:
+            check_picture(path)
+            make_room_for(path, DRAWN)
     model, table = load_with_parts(options.run_folder), read_data(options)
     study = intervene(
         model,
@@ -58,15 +67,18 @@ def run(options: Namespace) -> None:
         progress=show_progress("trying interventions"),
     )
     if options.json is not None:
-        write_text(options.json, json.dumps(study.to_dict(), indent=1) + "\n")
+        write_text(options.json, to_json(study.to_dict(), indent=1) + "\n")
     if options.figure is not None:
         _draw_parts(options, model, table, study)
+    if options.token_figure is not None:
+        _draw_token_removal(options, model, table)
     print_study(study)
 
 
 def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "Study") -> None:
     from ifam.explanations.figures import picture_file
     from ifam.explanations.part_gallery import gallery_figure, part_gallery
+    from ifam.outputs import mark_of
 
     progress = show_progress("looking at parts")
     gallery = part_gallery(
@@ -74,4 +86,22 @@ def _draw_parts(options: Namespace, model: "IFAM", table: "ImageTable", study: "
     )
     notes = study.notes() if model.num_parts > 1 else {0: "without it nothing\nwould be left"}
     with picture_file(options.figure) as temporary:
-        gallery_figure(gallery, model.num_parts, notes).savefig(temporary)
+        gallery_figure(gallery, model.num_parts, notes).savefig(temporary, **mark_of(temporary))
+
+
+def _draw_token_removal(options: Namespace, model: "IFAM", table: "ImageTable") -> None:
+    from ifam.data.images import open_image
+    from ifam.data.table import evenly_spaced
+    from ifam.errors import DataError
+    from ifam.explanations.figures import picture_file
+    from ifam.explanations.part_grid import token_removal_figure
+    from ifam.outputs import mark_of
+
+    images = []
+    for sample in evenly_spaced(table.select("test").samples, SHOWN):
+        try:
+            images.append(open_image(sample.path))
+        except DataError:  # the study has stopped at it already, unless asked to go on
+            continue
+    with picture_file(options.token_figure) as temporary:
+        token_removal_figure(model, images).savefig(temporary, **mark_of(temporary))

@@ -8,11 +8,13 @@ from typing import Any
 from ifam.commands.arguments import add_command, add_interventions, add_resources, add_run_and_images
 from ifam.commands.inputs import images_or_scenes, resources
 from ifam.console import print_row, print_sharded, report_progress, show_progress
-from ifam.errors import DataError, UsageError
-from ifam.files import printable
+from ifam.errors import CheckpointError, DataError, OutputError, UnavailableError, UsageError
+from ifam.files import listed, printable
 from ifam.processes import started
 
 SHARD_SIZE = 5000
+GO_ON = "the same command goes on from the shards in"
+UNLESS = ", and with --skip-unreadable without them"
 
 
 def add(subparsers: Any) -> None:
@@ -39,6 +41,11 @@ def add(subparsers: Any) -> None:
     )
     command.add_argument("--overlays", type=Path, metavar="DIR", help="pictures of the parts over the photographs")
     command.add_argument("--min-kept", type=float, default=0.0, metavar="X", help="abstain below this share of tokens")
+    command.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="with --out DIR: files that are gone or cannot be read now become rows as damaged ones do, for good",
+    )
     add_interventions(command)
     add_resources(command)
 
@@ -49,6 +56,8 @@ def run(options: Namespace) -> None:
         to_folder(options)
     elif options.shard_size is not None:
         raise UsageError("shard size: expected with --out DIR alone, which holds the shards, got it without")
+    elif options.skip_unreadable:
+        raise UsageError("skip unreadable: expected with --out DIR alone, since others go on in any case; leave it out")
     else:
         to_file_or_screen(options)
 
@@ -60,7 +69,8 @@ def is_folder(out: Path) -> bool:
 
 def to_folder(options: Namespace) -> None:
     """Shards in a folder, which may be there in part."""
-    from ifam.predict import PredictionSettings
+    from ifam.output import REMEDY
+    from ifam.predict import NOT_FINITE, PredictionSettings
     from ifam.sharding.run import predict_shards
     from ifam.storage import load
 
@@ -83,15 +93,25 @@ def to_folder(options: Namespace) -> None:
             settings=settings,
             shard_size=SHARD_SIZE if options.shard_size is None else options.shard_size,
             processes=started(talking=False),
+            skip_unreadable=options.skip_unreadable,
             **machine,
             progress=report_progress("predicting"),
         )
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; {GO_ON} {options.out} when they are there again{UNLESS}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; the same command goes on from the shards in {options.out}") from None
+        raise KeyboardInterrupt(f"interrupted; {GO_ON} {options.out}") from None
     print_sharded(found, options.out)
+    if found.statuses is not None and not sum(found.statuses.values()):
+        raise DataError(f"{options.out}: expected images, got tar files of none")
     # a few broken images are no failure of a large set, which a batch system would repeat
     if found.statuses is not None and set(found.statuses) == {"unreadable"}:
         raise DataError(f"{options.out}: expected images, got none that could be read; see the column message")
+    if found.statuses is not None and NOT_FINITE in found.statuses:
+        raise CheckpointError(
+            f"{options.out}: expected finite scores of the classes, got NaN or infinity for "
+            f"{found.statuses[NOT_FINITE]} of {sum(found.statuses.values())} images (not finite); {REMEDY}"
+        )
 
 
 def to_file_or_screen(options: Namespace) -> None:
@@ -99,13 +119,19 @@ def to_file_or_screen(options: Namespace) -> None:
     from contextlib import ExitStack
 
     from ifam.data.find import images_at
-    from ifam.predict import UNREADABLE, predict, writer
+    from ifam.output import REMEDY
+    from ifam.predict import NOT_FINITE, UNREADABLE, predict, writer
     from ifam.storage import load
 
     if started(talking=False).several:
         raise UsageError("out: expected a folder, which several processes can share, got none; add --out DIR")
-    paths = [image for path in images_or_scenes(options, tars=True) for image in images_at(path)]
-    unreadable = 0
+    files = images_or_scenes(options, tars=True)
+    paths = [image for path in files for image in images_at(path)]
+    if not paths:
+        raise DataError(
+            f"{printable(listed([str(path) for path in files], 3))}: expected images, got tar files of none"
+        )
+    done, unreadable, not_finite, undrawn = 0, 0, 0, None
     with ExitStack() as stack:
         write = print_row if options.out is None else stack.enter_context(writer(options.out))
         rows = predict(
@@ -118,16 +144,30 @@ def to_file_or_screen(options: Namespace) -> None:
             **resources(options),
         )
         progress = show_progress("predicting")
-        for done, row in enumerate(rows, start=1):
-            write(row)
-            if row.status == UNREADABLE:
-                unreadable += 1
-                print(printable(row.message), file=sys.stderr)
-            if options.out is not None:
-                progress(done, len(paths))
+        try:
+            for done, row in enumerate(rows, start=1):
+                write(row)
+                not_finite += row.status == NOT_FINITE
+                if row.status == UNREADABLE:
+                    unreadable += 1
+                    print(printable(row.message), file=sys.stderr)
+                if options.out is not None:
+                    progress(done, len(paths))
+        except OutputError as error:
+            if done < len(paths):
+                raise
+            undrawn = error  # of the pictures alone: the rows are complete
     if options.out is not None:
         failed = f" and {unreadable} rows of images that could not be read" if unreadable else ""
-        print(f"{len(paths) - unreadable} predictions{failed} in {options.out}")
+        failed += f" and {not_finite} rows without an answer" if not_finite else ""
+        print(f"{len(paths) - unreadable - not_finite} predictions{failed} in {options.out}")
+    if undrawn is not None:
+        raise undrawn
     if unreadable:
         rest = "the others are predicted" if unreadable < len(paths) else "replace them"
         raise DataError(f"{unreadable} of {len(paths)} images could not be read, see above; {rest}")
+    if not_finite:
+        raise CheckpointError(
+            f"{options.run_folder}: expected finite scores of the classes, got NaN or infinity for {not_finite} of "
+            f"{len(paths)} images (not finite); {REMEDY}"
+        )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ifam.commands.arguments import add_command, add_data, add_resources
-from ifam.commands.inputs import data_path, load_with_parts, resources, split_as_run
+from ifam.commands.inputs import data_path, load_with_parts, read_aloud, resources, split_as_run
 from ifam.console import show_progress
 from ifam.data.splits import SPLITS
 from ifam.errors import UsageError
+from ifam.files import last_name
 
 
 def add(subparsers: Any) -> None:
@@ -32,18 +33,19 @@ def add(subparsers: Any) -> None:
 
 def run(options: Namespace) -> None:
     """``ifam report``."""
-    from ifam.data.read import read_table
     from ifam.report.write import require_possible, write_report
 
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"out: expected a name ending in .html, got {str(options.out)!r}")
     require_possible(options.out)  # before models and data are read
-    model, as_read = load_with_parts(options.run_folder), read_table(data_path(options, options.run_folder))
+    data = data_path(options, options.run_folder)
+    model, as_read = load_with_parts(options.run_folder), read_aloud(data)
     report = write_report(
         model,
         split_as_run(options.run_folder, as_read),
         options.out,
         run=options.run_folder,
+        data=data,
         split=options.split,
         command=_command(options),
         with_keypoint_error=options.keypoint_error,
@@ -57,9 +59,11 @@ def run(options: Namespace) -> None:
 
 
 def _command(options: Namespace) -> str:
-    """As it can be given again."""
-    words = ["ifam", "report", options.run_folder, *([] if options.data is None else [str(options.data)])]
-    words += ["--out", str(options.out), "--split", options.split, "--batch-size", str(options.batch_size)]
+    """As it can be given again, in the folder where run, data and report lie."""
+    data = [] if options.data is None else [str(options.data)]
+    given = [options.run_folder, *data, "--out", str(options.out)]
+    words = ["ifam", "report", *map(last_name, given)]
+    words += ["--split", options.split, "--batch-size", str(options.batch_size)]
     words += ["--device", options.device, "--precision", options.precision]
     words += ["--keypoint-error"] * options.keypoint_error + ["--skip-unreadable"] * options.skip_unreadable
     return shlex.join(words)

@@ -26,6 +26,7 @@ FLAGS = {
     "workers": "workers",
     "seed": "seed",
     "skip_unreadable": "skip_unreadable",
+    "split_by": "split_by",
 }
 """settings that ``ifam train`` has an option of their own for"""
 
@@ -69,7 +70,7 @@ def _by_flag(options: Namespace) -> dict[str, Any]:
 
 
 def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig":
-    """What the changes start from; a recipe is made for the method and the epochs among them."""
+    """What the changes start from; a recipe is made for the method, the epochs and the parts among them."""
     from ifam import config as configuration
     from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, recipe
 
@@ -79,10 +80,11 @@ def _base_config(options: Namespace, changes: dict[str, Any]) -> "TrainingConfig
         return configuration.read(options.config)
     if _goes_on(options):
         return configuration.read(_resumed_config(options.out))
-    epochs = changes.get("optimizer.epochs")
     # another type is refused when the changes are made
+    numbers = (changes.get(name) for name in ("optimizer.epochs", "model.num_parts"))
+    epochs, num_parts = (number if isinstance(number, int) else None for number in numbers)
     name = options.recipe or (DEFAULT_WITHOUT_DATA if options.data is None else DEFAULT)
-    return recipe(name, changes.get("method", "ifam"), epochs if isinstance(epochs, int) else None)
+    return recipe(name, changes.get("method", "ifam"), epochs, num_parts)
 
 
 def _goes_on(options: Namespace) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from ifam.commands.arguments import add_command, add_data
-from ifam.commands.inputs import data_path
+from ifam.commands.arguments import add_background_check, add_command, add_data
+from ifam.commands.inputs import data_path, read_aloud
 from ifam.commands.settings import training_config, warning_of_idle
 from ifam.config import MaskGradient, MethodName, Precision, Strategy
+from ifam.console import print_verdict, show_progress
 from ifam.processes import started
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES
 
@@ -83,6 +84,12 @@ def add(subparsers: Any) -> None:
     command.add_argument("--workers", type=int, metavar="N", help=f"loader processes (default {config.workers})")
     command.add_argument("--seed", type=int, metavar="N", help="of splits, weights and views (default 0)")
     command.add_argument(
+        "--split-by",
+        metavar="COLUMN|folder",
+        help="keep together in the splits that are made: images with one value in this column of the table, or in one "
+        "folder below the class, as of one patient",
+    )
+    command.add_argument(
         "--mask-gradient",
         choices=get_args(MaskGradient),
         help=f"gradient of the stage-2 loss into stage 1 (default {config.model.mask_gradient})",
@@ -93,23 +100,26 @@ def add(subparsers: Any) -> None:
         "--skip-unreadable", action="store_true", default=None, help="go on without images that cannot be read"
     )
     command.add_argument("--logger", choices=("tensorboard", "wandb"), help="write there too (needs the extra)")
+    add_background_check(command)
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of RUN")
 
 
 def run(options: Namespace) -> None:
     """``ifam train``."""
     config = training_config(options)
-    from ifam.data.read import read_table
     from ifam.training.run import train
+    from ifam.training.verdict import judge_run
 
     if (idle := warning_of_idle(config, options)) and started().is_first:
         print(idle, file=sys.stderr)
     path = data_path(options)
-    table = read_table(path)
+    table = read_aloud(path)
     result = train(config, table, options.out, resume=options.resume, logger=options.logger)
     if not started().is_first:
         return
     print(f"best epoch {result.best_epoch + 1}, validation score {result.selection_score:.3f}, {result.seconds:.0f} s")
+    progress = show_progress("judging")
+    print_verdict(judge_run(result, config, check_background=options.background_check, progress=progress))
     print(f"next: {next_command(options.out, path, table.splits)}")
 
 
@@ -119,5 +129,5 @@ def next_command(run_folder: Path, path: Path, splits: Sequence[str]) -> str:
     if not splits or "test" in splits:
         return shlex.join(words)
     if "val" in splits:
-        return f"{shlex.join([*words, '--split', 'val'])} (there is no test split)"
+        return f"{shlex.join([*words, '--split', 'val'])}  # there is no test split"
     return f"{shlex.join(words[:-1])} DATA, of other images: {path} has no test split"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ifam.data.folders import images_of, subfolders
 from ifam.data.imagenet9 import CLASSES
+from ifam.data.walk import Walk
 from ifam.errors import DataError, first_line
 
 
@@ -45,7 +46,7 @@ def read_foregrounds(root: str | Path) -> list[Foreground]:
 def read_backgrounds(root: str | Path) -> list[Path]:
     """The backgrounds of the challenge, of every class, in order: ``only_bg_t/val/<class>/….JPEG``."""
     folder = Path(root) / "only_bg_t/val"
-    found = [image.path for image in images_of(folder, "test")] if folder.is_dir() else []
+    found = [image.path for image in images_of(Walk(folder), folder, "test")] if folder.is_dir() else []
     if not found:
         raise DataError(f"{root}: expected the backgrounds of the challenge, only_bg_t/val/{CLASSES[0]}/…, got none")
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifam.errors import DataError
+from ifam.errors import DataError, UnavailableError
 from ifam.processes import Share
 
 OFFER = ", or pass --skip-unreadable to go on without it"
@@ -26,7 +26,7 @@ class Batch:
     given_masks: Tensor | None = None  # (B, H, W) bool, for models that are told where to look
     keypoints: Tensor | None = None  # (B, P, 2) float32, (x, y) in pixels of the images, 0 where not visible
     visible: Tensor | None = None  # (B, P) bool, false also where a point has left the frame
-    box_sizes: Tensor | None = None  # (B, 2) float32, (width, height) in pixels; of the image where there is no box
+    boxes: Tensor | None = None  # (B, 4) float32, (x, y, width, height) in pixels; the image where there is no box
     unreadable: "tuple[Unreadable, ...]" = ()  # the images that are left out
     share: Share = field(default_factory=Share)  # of several processes
 
@@ -58,7 +58,7 @@ class Item:
     mask: Tensor | None = None
     given_mask: Tensor | None = None
     keypoints: Tensor | None = None  # (P, 2), NaN where not visible
-    box_size: Tensor | None = None
+    box: Tensor | None = None  # (4,)
 
 
 @dataclass  # not frozen, as a batch is not
@@ -67,6 +67,13 @@ class Unreadable:
 
     message: str
     index: int
+    transient: bool = False
+    """whether the system did not give the file just now: nothing is known of the image, and another try may read it"""
+
+    @classmethod
+    def of(cls, error: DataError, index: int) -> "Unreadable":
+        """What an error says of the image at ``index``."""
+        return cls(str(error), index, transient=isinstance(error, UnavailableError))
 
 
 def require_readable(batch: Batch, *, skip_unreadable: bool) -> None:
@@ -76,7 +83,9 @@ def require_readable(batch: Batch, *, skip_unreadable: bool) -> None:
         DataError: see above.
     """
     if batch.unreadable and not skip_unreadable:
-        raise DataError(batch.unreadable[0].message + OFFER)  # the message ends with what else to do
+        first = batch.unreadable[0]
+        kind = UnavailableError if first.transient else DataError
+        raise kind(first.message + OFFER)  # the message ends with what else to do
 
 
 @contextmanager
@@ -103,7 +112,7 @@ def collate(items: Sequence[Item | Unreadable]) -> Batch:
         given_masks=_stacked([item.given_mask for item in readable]),
         keypoints=None if keypoints is None else keypoints.nan_to_num(),
         visible=None if keypoints is None else keypoints.isfinite().all(-1),
-        box_sizes=_stacked([item.box_size for item in readable]),
+        boxes=_stacked([item.box for item in readable]),
         unreadable=tuple(item for item in items if isinstance(item, Unreadable)),
     )
 

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from ifam.data.batch import Item, Unreadable
-from ifam.data.images import open_image, open_mask
+from ifam.data.images import open_image
+from ifam.data.masks import open_mask
 from ifam.data.rows import Box
 from ifam.data.run_lengths import RunLengths
 from ifam.data.table import ImageTable, Sample
@@ -32,7 +33,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
     """Images of a table after a transform that maps a dict of ``tv_tensors`` to a dict of tensors.
 
     With ``annotations``, masks are read where every image of the table has one (otherwise for none of them), keypoints
-    where the table has any, and box sizes always; given masks are read in any case where every image has one. The view
+    where the table has any, and boxes always; given masks are read in any case where every image has one. The view
     depends on the draw alone, not on the process or the order: an index without a seed gives the same view every time.
     """
 
@@ -56,7 +57,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
             if self._has_given_masks and sample.given_mask:
                 fields["given_mask"] = _mask(sample.given_mask, image)
         except DataError as error:
-            return Unreadable(str(error), draw.index)
+            return Unreadable.of(error, draw.index)
         with _seeded(draw.seed):
             view = self.transform(fields)
         return Item(
@@ -67,7 +68,7 @@ class ImageDataset(Dataset[Item | Unreadable]):
             mask=view["mask"].bool() if self._has_masks else None,
             given_mask=view["given_mask"].bool() if self._has_given_masks else None,
             keypoints=_visible_only(view["keypoints"], view["image"]) if self._has_keypoints else None,
-            box_size=_box_size(view) if self.annotations else None,
+            box=_box(view) if self.annotations else None,
         )
 
     def _annotated(self, sample: Sample, image: Image) -> dict[str, Tensor]:
@@ -92,11 +93,12 @@ def _mask(mask: Path | RunLengths | Box, image: Image) -> Tensor:
     return tv_tensors.Mask(torch.from_numpy(open_mask(mask, size=image.size)).to(torch.uint8))
 
 
-def _box_size(view: dict[str, Tensor]) -> Tensor:
-    """(width, height) of the box, or of the image where there is none."""
+def _box(view: dict[str, Tensor]) -> Tensor:
+    """(x, y, width, height) of the box, or of the image where there is none."""
     if "box" in view:
-        return view["box"][0, 2:]
-    return torch.tensor(view["image"].shape[:-3:-1], dtype=torch.float32)
+        return view["box"][0].float()
+    height, width = view["image"].shape[-2:]
+    return torch.tensor([0, 0, width, height], dtype=torch.float32)
 
 
 def _visible_only(keypoints: Tensor, image: Tensor) -> Tensor:

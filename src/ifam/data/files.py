@@ -3,16 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from ifam.data.batch import Batch, Item, Unreadable, collate
+from ifam.data.batch import Batch, Item, Unreadable
 from ifam.data.images import open_image
+from ifam.data.loader import Loader
 from ifam.data.tar import ImageFile
 from ifam.data.transforms import test_transform
-from ifam.data.workers import check_workers, end_with_main
 from ifam.errors import DataError, UsageError
 from ifam.preprocessing import Preprocessing
 
@@ -35,7 +33,7 @@ class FileDataset(Dataset[Item | Unreadable]):
         try:
             image = open_image(asked.image)
         except DataError as error:
-            return Unreadable(str(error), asked.index)
+            return Unreadable.of(error, asked.index)
         return Item(image=self.transform(image), label=-1, group=-1, index=asked.index)
 
 
@@ -46,7 +44,6 @@ def read_batches(
 
     ``batches`` is iterated as it is needed: of it, only what the loader processes read ahead is held.
     """
-    check_workers(workers)
     read: deque[Sequence[ImageFile]] = deque()
 
     def asked() -> Iterator[list[Asked]]:
@@ -54,15 +51,7 @@ def read_batches(
             read.append(images)
             yield [Asked(index, image) for index, image in enumerate(images)]
 
-    loader: DataLoader[Any] = DataLoader(
-        FileDataset(preprocessing),
-        batch_sampler=asked(),
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=end_with_main,
-        generator=torch.Generator().manual_seed(0),  # else it draws from torch's global generator
-    )
+    loader = Loader(FileDataset(preprocessing), asked(), workers=workers)
     for batch in loader:
         yield read.popleft(), batch
 

@@ -1,18 +1,16 @@
-"""Class folders, with or without train, val and test folders above them."""
+"""Class folders, with or without train, val and test folders above or below them."""
 
-import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifam.data.dicom import DICOM_SUFFIX
+from ifam.data.account import Account, Fate
+from ifam.data.masks_beside import is_image_folder
+from ifam.data.names import nfc, spelt
+from ifam.data.split_folders import says_nothing, split_of, splits_of
 from ifam.data.table import ImageTable, Sample
+from ifam.data.walk import Walk
 from ifam.errors import DataError
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp", DICOM_SUFFIX}
-)
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +29,21 @@ def read_folders(root: Path) -> ImageTable:
     Where a class has subfolders, as in MetaShift, the first folder below the class is the group, named
     ``class/subfolder``, and images beside the subfolders form the group ``class``.
     """
-    return table_of(root, [image for folder, split in _split_folders(root) for image in images_of(folder, split)])
+    walk = Walk(root)
+    found = [image for folder, split in _split_folders(walk, root) for image in images_of(walk, folder, split)]
+    without = next((image for image in found if image.split is None), None)
+    if without is not None and any(image.split for image in found):
+        raise DataError(
+            f"{root}: expected train, val or test below every class folder, or below none, got {without.path} without; "
+            "move it"
+        )
+    return table_of(root, found, account=walk.account)
 
 
-def table_of(root: Path, found: Sequence[FoundImage], *, layout: str = "folders") -> ImageTable:
+def table_of(root: Path, found: Sequence[FoundImage], *, account: Account, layout: str = "folders") -> ImageTable:
     """The table of the images found below ``root``, with groups where one of them differs from its class."""
     if not found:
-        raise DataError(f"{root}: expected class folders with images, got none; put images into them")
+        raise DataError(f"{root}: expected class folders with images, got none{_but(account)}; put images into them")
     class_names = sorted({image.label for image in found})
     has_groups = any(image.group != image.label for image in found)
     group_names = sorted({image.group for image in found}) if has_groups else []
@@ -54,47 +60,93 @@ def table_of(root: Path, found: Sequence[FoundImage], *, layout: str = "folders"
         for image in found
     )
     return ImageTable(
-        root=root, layout=layout, class_names=tuple(class_names), group_names=tuple(group_names), samples=samples
+        root=root,
+        layout=layout,
+        class_names=tuple(class_names),
+        group_names=tuple(group_names),
+        samples=samples,
+        account=account,
     )
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder by name, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders in a folder by name, without those of the system; see `Walk.folders`, which counts."""
+    return Walk(folder).folders(folder)
 
 
-def _split_folders(root: Path) -> list[tuple[Path, str | None]]:
-    folders = subfolders(root)
-    splits = [_SPLIT_FOLDERS[folder.name] for folder in folders if folder.name in _SPLIT_FOLDERS]
-    names = ", ".join(folder.name for folder in folders)
-    if len(set(splits)) < len(splits):
-        raise DataError(f"{root}: expected one folder for each split, got {names}; merge those that mean the same")
-    if splits and len(splits) == len(folders):
-        return list(zip(folders, splits, strict=True))
-    if len(splits) > 1:
-        raise DataError(f"{root}: expected only train, val and test beside each other, got {names}; move the others")
-    return [(root, None)]  # one such name alone may be a class: a train among vehicles
+def _split_folders(walk: Walk, root: Path) -> list[tuple[Path, str | None]]:
+    """The folders that hold class folders, with their splits."""
+    folders = walk.folders(root)
+    only = folders[0] if len(folders) == 1 else None
+    if only and _holds_images(only):
+        return [(root, None)]  # one class, whatever it is called
+    splits = splits_of([folder.name for folder in folders], root)
+    if only and not splits and _wraps_all(only):
+        return _split_folders(walk, only)
+    for folder in folders:
+        if splits and folder.name not in splits:
+            walk.leave_out(folder, "without labels")
+    found = [(folder, splits[folder.name]) for folder in folders if folder.name in splits]
+    return [(_unwrapped(walk, folder, split), split) for folder, split in found] or [(root, None)]
 
 
-def images_of(folder: Path, split: str | None) -> Iterator[FoundImage]:
+def _wraps_all(only: Path) -> bool:
+    """Whether the only folder of a data set is no class but holds all of it: ``images``, or one of split folders."""
+    below = subfolders(only)
+    if len(below) == 1 and not _holds_images(below[0]) and _wraps_all(below[0]):
+        return True
+    holds_splits = any(map(subfolders, below)) and splits_of([folder.name for folder in below], only)
+    return bool(holds_splits) or (says_nothing(only.name) and bool(below))
+
+
+def _unwrapped(walk: Walk, folder: Path, split: str) -> Path:
+    """The folder of a split that holds the class folders: ``seg_train/seg_train``, ``train/images``."""
+    below = subfolders(folder)
+    only = below[0] if len(below) == 1 else None
+    if only is None or _holds_images(only) or not subfolders(only):
+        return folder
+    if only.name != folder.name and not says_nothing(only.name) and split_of(only.name) != split:
+        return folder
+    walk.folders(folder)  # which counts what lies beside it
+    return _unwrapped(walk, only, split)
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in a folder itself."""
+    first = next(Walk(folder).images(folder), None)
+    return first is not None and first.parent == folder
+
+
+def images_of(walk: Walk, folder: Path, split: str | None) -> Iterator[FoundImage]:
     """The images of the class folders in a folder, class by class."""
-    for class_folder in subfolders(folder):
-        paths = list(images_below(class_folder))
+    beside = "beside the class folders" if subfolders(folder) else f"in {folder.name}, which has no class folders"
+    for class_folder in walk.folders(folder, beside):
+        paths = list(walk.images(class_folder))
         if not paths:
-            raise DataError(f"{class_folder}: expected images in every class folder, got none; fill or remove it")
-        for path in paths:
-            below = path.relative_to(class_folder).parts
-            group = class_folder.name if len(below) == 1 else f"{class_folder.name}/{below[0]}"
-            yield FoundImage(path=path, split=split, label=class_folder.name, group=group)
+            raise DataError(
+                f"{class_folder}: expected images in every class folder, got none{_but(walk.account)}; "
+                "fill or remove it"
+            )
+        yield from _images_of_class(walk, class_folder, paths, split)
 
 
-def images_below(folder: Path, suffixes: Container[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
-    """The images at any depth below a folder, folder by folder in the order of names, without hidden ones.
+def _images_of_class(walk: Walk, class_folder: Path, paths: Sequence[Path], split: str | None) -> Iterator[FoundImage]:
+    splits = {} if split else splits_of([folder.name for folder in subfolders(class_folder)], class_folder)
+    below = {path: path.relative_to(class_folder).parts for path in paths}
+    if splits:
+        below = {path: parts[1:] if parts[0] in splits else parts for path, parts in below.items()}
+    inner = {parts[0] for parts in below.values() if len(parts) > 1}
+    if len(inner) == 1 and is_image_folder(*inner):
+        below = {path: parts[1:] if len(parts) > 1 else parts for path, parts in below.items()}
+    for path, parts in below.items():
+        names = (class_folder.name, *parts[:-1][:1])
+        label, group = spelt(names[0]), "/".join(map(spelt, names))
+        if group != "/".join(names):
+            form = "composed Unicode" if nfc("/".join(names)) == group else "UTF-8"
+            walk.count(Fate.RENAMED, f"to names in {form}", group)
+        given = split or splits.get(path.relative_to(class_folder).parts[0])
+        yield FoundImage(path=path, split=given, label=label, group=group)
 
-    ``suffixes``: of the files that are taken for images, with the dot, in small letters.
-    """
-    for directory, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(directory, name)
+
+def _but(account: Account) -> str:
+    return f" ({account.line()})" if account else ""

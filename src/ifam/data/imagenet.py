@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ifam.data.delimited import read_csv
 from ifam.data.folders import FoundImage, images_of, subfolders, table_of
-from ifam.data.rows import read_csv, read_words
+from ifam.data.rows import read_words
 from ifam.data.table import ImageTable
 from ifam.data.tree import incomplete, showing
+from ifam.data.walk import Walk
 from ifam.errors import DataError
 
 LAYOUT = "ImageNet-1K"
@@ -30,7 +32,7 @@ _TREE = (
 
 def is_imagenet(root: Path) -> bool:
     """Whether ``train`` or ``val`` has class folders named by WordNet numbers, or ``val`` the published flat files."""
-    return any(_has_synsets(root / split) for split in ("train", "val")) or bool(_flat(root))
+    return any(has_synsets(root / split) for split in ("train", "val")) or bool(_flat(root))
 
 
 def read_imagenet(root: Path) -> ImageTable:
@@ -39,22 +41,34 @@ def read_imagenet(root: Path) -> ImageTable:
     Names come from ``LOC_synset_mapping.txt`` or ``imagenet_class_index.json``: the first word for the class, with the
     number where two classes share it (crane). A class that neither file names keeps its number.
     """
+    walk = Walk(root)
     with showing(LAYOUT, _TREE):
-        found = [image for split in ("train", "val") if _has_synsets(root / split) for image in _images(root, split)]
-    table = table_of(root, [*found, *_labelled(root)], layout=LAYOUT)
+        splits = [split for split in ("train", "val") if has_synsets(root / split)]
+        found = [image for split in splits for image in synset_images(walk, root, split)]
+    leave_out_others(walk, root)
+    table = table_of(root, [*found, *_labelled(root)], layout=LAYOUT, account=walk.account)
     names = _names(root)
     return replace(table, class_names=tuple(names.get(synset, synset) for synset in table.class_names))
 
 
-def _has_synsets(folder: Path) -> bool:
+def has_synsets(folder: Path) -> bool:
+    """Whether a folder holds class folders named by WordNet numbers."""
     return folder.is_dir() and any(_SYNSET.fullmatch(path.name) for path in subfolders(folder))
 
 
-def _images(root: Path, split: str) -> Iterator[FoundImage]:
+def synset_images(walk: Walk, root: Path, split: str) -> Iterator[FoundImage]:
+    """The images of the class folders of a split, which are all named by WordNet numbers."""
     other = [path.name for path in subfolders(root / split) if not _SYNSET.fullmatch(path.name)]
     if other:
         raise DataError(f"{root}: expected class folders such as n01440764, got {split}/{other[0]}; move it")
-    return images_of(root / split, split)
+    return images_of(walk, root / split, split)
+
+
+def leave_out_others(walk: Walk, root: Path) -> None:
+    """Count what lies in folders beside train and val, such as test images, which have no labels."""
+    for folder in subfolders(root):
+        if folder.name not in ("train", "val"):
+            walk.leave_out(folder, "in folders beside train and val")
 
 
 def _flat(root: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ifam.data.folders import images_of, subfolders, table_of
 from ifam.data.table import ImageTable
 from ifam.data.tree import showing
+from ifam.data.walk import Walk
 from ifam.errors import DataError, UsageError
 
 LAYOUT = "ImageNet-9"
@@ -46,14 +47,15 @@ def read_imagenet9(root: Path) -> ImageTable:
         names = ", ".join(imagenet9_variants(root))
         raise DataError(f"{root}: expected one variant of {LAYOUT} ({_TREE}), got {names}; name one of them")
     splits = {"train": "train", "val": "val"} if _has_classes(root / "train") else {"val": "test"}
+    walk = Walk(root)
     with showing(LAYOUT, _TREE):
         found = [
             image
             for folder, split in splits.items()
             if (root / folder).is_dir()
-            for image in images_of(root / folder, split)
+            for image in images_of(walk, root / folder, split)
         ]
-        return table_of(root, found, layout=LAYOUT)
+        return table_of(root, found, layout=LAYOUT, account=walk.account)
 
 
 def read_in9_mapping(path: str | Path) -> dict[int, int]:

@@ -1,32 +1,26 @@
-"""Any photograph or DICOM file as eight-bit RGB, any mask as booleans."""
+"""Any photograph or DICOM file as eight-bit RGB."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ifam.data.dicom import DICOM_SUFFIX, dicom_size, read_dicom
-from ifam.data.rows import Box
-from ifam.data.run_lengths import RunLengths
+from ifam.data.decode import DEEP, decode, is_deep, upright_size
 from ifam.data.tar import ImageFile
-from ifam.errors import DataError, first_line
+from ifam.errors import DataError
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""whose decoders may see a file, whatever its name; of Pillow's others, EPS would start Ghostscript"""
-QUARTER_TURNS = (5, 6, 7, 8)
-"""of a camera's rotation flag: with them width and height change places"""
 LONGEST = 100
 """sides of an image: a strip that is longer would grow to gigabytes where its short side is scaled to the model's"""
+BITS = "ifam: bits of 16"
+"""in the ``info`` of an image that came with 16 bits: how many its brightest value takes"""
+FULL = 15
+"""bits that a set of 16-bit images uses if it is exposed at all; cameras and scanners have 10, 12 or 14"""
 
 
 def open_image(path: ImageFile) -> Image.Image:
     """The image (of several frames the first) upright, in RGB; 16 bits are scaled to 8, transparency becomes white."""
-    image = _decode(path)
+    image = decode(path)
     if max(image.size) > LONGEST * min(image.size):
         width, height = image.size
         raise DataError(
@@ -37,6 +31,7 @@ def open_image(path: ImageFile) -> Image.Image:
 
 def to_rgb(image: Image.Image, name: object) -> Image.Image:
     """The same for an upright image in memory; errors begin with ``name``."""
+    bits = _bits_of_16(image)
     if image.mode.startswith("I"):
         image = _eight_bits(image, name)
     if image.mode == "F":
@@ -45,87 +40,49 @@ def to_rgb(image: Image.Image, name: object) -> Image.Image:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))  # as alpha_composite, in half the memory
-        return white
-    return image.convert("RGB")
-
-
-def open_mask(mask: Path | RunLengths | Box, *, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(h, w), true on the foreground: brighter than half the brightest value; in a palette, every index but 0.
-
-    ``size`` is the (width, height) of the image that it belongs to. Of a box, the pixels whose centre it holds.
-    """
-    if isinstance(mask, RunLengths):
-        return mask.decode(size)
-    if isinstance(mask, tuple):
-        left, top, width, height = mask
-        columns, rows = (np.arange(length) + 0.5 for length in size)
-        return ((rows >= top) & (rows < top + height))[:, None] & ((columns >= left) & (columns < left + width))
-    image = _decode(mask)
-    if image.size != size:
-        width, height = image.size
-        raise DataError(
-            f"{mask}: expected a mask of its image's {size[0]} × {size[1]} pixels, got {width} × {height}; resize it"
-        )
-    return _foreground(image)
-
-
-def has_foreground(path: Path) -> bool:
-    """Whether a mask has any foreground at all."""
-    return bool(_foreground(_decode(path)).any())
+        image = white
+    image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    if bits is not None:
+        image.info[BITS] = bits
+    return image
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright image, from the header alone."""
-    with _one_line(path):
-        if path.suffix.lower() == DICOM_SUFFIX:
-            return dicom_size(path)
-        with Image.open(path, formats=FORMATS) as image:
-            turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # a PNG's own would decode the pixels
-            turned = turn in QUARTER_TURNS and image.format != "TIFF"  # whose size Pillow has turned already
-            return image.size[::-1] if turned else image.size
+    return upright_size(path)
 
 
-def _foreground(image: Image.Image) -> NDArray[np.bool_]:
-    if image.mode == "P":
-        return np.asarray(image) > 0
-    values: NDArray[Any] = np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("L"))
-    # half of what is there, not of 255: masks of zeros and ones are common
-    foreground: NDArray[np.bool_] = values > values.max() / 2
-    return foreground
+def has_16_bits(path: Path) -> bool:
+    """Whether `open_image` would say under `BITS` how many of 16 bits the image uses, from the header alone."""
+    return is_deep(path)
 
 
-def _decode(path: ImageFile) -> Image.Image:
-    with _one_line(path):
-        if path.suffix.lower() == DICOM_SUFFIX:
-            return read_dicom(path)
-        with Image.open(path if isinstance(path, Path) else path.open(), formats=FORMATS) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
+def too_dark(bits: Iterable[int | None]) -> Iterator[str]:
+    """A warning where all 16-bit images of a set leave the upper bits empty; nothing else.
+
+    They are read as they are: if each were stretched to its own brightest value, their brightness would no longer
+    compare, and it may be what tells the classes apart.
+
+    Args:
+        bits: of each image, what `open_image` says in its ``info`` under `BITS`; None of one of 8 bits
+    """
+    known = [number for number in bits if number is not None]
+    most = max(known, default=FULL)
+    if most < FULL:
+        yield (
+            f"all {len(known)} images of 16 bits use at most {most} of them, which leaves {2**most // 257 + 1} of 256 "
+            f"grey levels: very dark; multiply every value by {2 ** (16 - most)}, the same for all images"
+        )
 
 
-@contextmanager
-def _one_line(path: ImageFile) -> Iterator[None]:
-    """Whatever goes wrong in a decoder, one error says it; their warnings are not for the screen."""
-    try:
-        if isinstance(path, Path) and path.exists() and not path.is_file():  # to open a pipe is to wait for it
-            raise DataError(f"{path}: expected an image, got a folder, a pipe or a device; take it out")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except DataError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
-        raise DataError(f"{path}: expected at most {limit}, got an image larger than that; make it smaller") from None
-    except Exception as error:  # decoders raise many kinds on damaged files
-        raise DataError(f"{path}: expected an image, got {_reason(error)}; replace it or take it out") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "a file of unknown format"
-    return f"one that cannot be read ({getattr(error, 'strerror', None) or first_line(error)})"
+def _bits_of_16(image: Image.Image) -> int | None:
+    """That the brightest value takes; None of an image of 8 bits."""
+    if not image.info.get(DEEP):
+        return None
+    if image.mode.startswith("I"):
+        return int(np.asarray(image).max()).bit_length()
+    brightest = max(int(image.getchannel(band).getextrema()[1]) for band in image.getbands() if band != "A")  # type: ignore[arg-type]
+    return 8 + brightest.bit_length()
 
 
 def _eight_bits(image: Image.Image, name: object) -> Image.Image:

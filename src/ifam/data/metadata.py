@@ -4,7 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ifam.data.rows import BOX, Row, box, files_of, finite, inside, integer, read_csv, split_name
+from ifam.data.delimited import Row, read_csv
+from ifam.data.links import linked
+from ifam.data.names import nfc
+from ifam.data.repeats import refuse_two_splits
+from ifam.data.rows import BOX, box, files_of, finite, inside, integer, split_name, without_point
 from ifam.data.table import ImageTable, Sample
 from ifam.data.tree import incomplete
 from ifam.errors import DataError
@@ -13,6 +17,7 @@ METADATA = "metadata.csv"
 _KEYPOINTS = "keypoints.csv"
 _REQUIRED = ("img_id", "img_filename", "y", "split")
 _PLACE = "place"
+_CLASS_NAMES, _PLACE_NAMES = ("y_name", "class_name", "label_name"), ("place_name",)
 _TREE = (
     f"{METADATA} with {', '.join(_REQUIRED)} and perhaps {_PLACE}; the images at their img_filename; perhaps "
     f"masks/<img_filename>.png and {_KEYPOINTS} with img_id, part, x, y"
@@ -27,6 +32,7 @@ def lacks_metadata(root: Path) -> bool:
     if not root.is_dir() or (root / METADATA).is_file():
         return False
     annotated = (root / "images").is_dir() and (root / "masks").is_dir()
+    annotated = annotated and not any(path.is_dir() for path in (root / "images").iterdir())  # which would be classes
     return annotated or (root / _KEYPOINTS).is_file() or root.resolve().name.startswith(_PUBLISHED)
 
 
@@ -41,51 +47,62 @@ def read_metadata(root: Path) -> ImageTable:
     path = root / METADATA
     if not path.is_file():
         raise incomplete(root, "Waterbirds", _TREE, f"no {METADATA}")
-    rows = dict(enumerate(read_csv(path, required=_REQUIRED), start=1))
-    classes = _names(path, rows, "y", ("y_name", "class_name", "label_name"))
-    places = _names(path, rows, _PLACE, ("place_name",)) if _PLACE in rows[1] else {}
+    optional = (_PLACE, *_CLASS_NAMES, *_PLACE_NAMES, *BOX)
+    rows = dict(enumerate(read_csv(path, required=_REQUIRED, optional=optional), start=1))
+    classes = _names(path, rows, "y", _CLASS_NAMES)
+    places = _names(path, rows, _PLACE, _PLACE_NAMES) if _PLACE in rows[1] else {}
     labels, place_order = list(classes), list(places)
     keypoints = _read_keypoints(root / _KEYPOINTS)
     files = files_of(path, {number: row["img_filename"] for number, row in rows.items()}, "image")
 
     def sample(number: int, row: Row) -> Sample:
         where = f"{path}, row {number}"
-        label = labels.index(int(row["y"]))
+        label = labels.index(integer(row["y"], where))
+        name = files[number].relative_to(root).as_posix()
         return Sample(
             path=files[number],
-            name=PurePosixPath(row["img_filename"]).as_posix(),
+            name=name,
             label=label,
             split=split_name(row["split"], where),
-            group=label * len(places) + place_order.index(int(row[_PLACE])) if places else None,
-            mask=_find_mask(root, row["img_filename"], where),
-            keypoints=None if keypoints is None else keypoints.get(row["img_id"], {}),
+            group=label * len(places) + place_order.index(integer(row[_PLACE], where)) if places else None,
+            mask=_find_mask(root, name, where),
+            keypoints=None if keypoints is None else keypoints.get(_key(row["img_id"]), {}),
             box=box([row[column] for column in BOX], where) if all(row.get(column) for column in BOX) else None,
         )
 
+    samples = tuple(sample(number, row) for number, row in rows.items())
+    refuse_two_splits(path, samples)
     return ImageTable(
         root=root,
         layout="metadata.csv",
         class_names=tuple(classes.values()),
         group_names=tuple(f"{label}/{place}" for label in classes.values() for place in places.values()),
         keypoint_names=tuple(sorted({part for points in (keypoints or {}).values() for part in points})),
-        samples=tuple(sample(number, row) for number, row in rows.items()),
+        samples=samples,
+        account=linked(root, files.values()),
+        listed_in=path,
     )
 
 
 def _names(path: Path, rows: Mapping[int, Row], column: str, name_columns: Sequence[str]) -> dict[int, str]:
     """Number -> name, by number; the number itself where no column names it."""
-    name_column = next((name for name in name_columns if name in rows[1]), column)
+    name_column = next((name for name in name_columns if name in rows[1]), None)
     names: dict[int, str] = {}
     for number, row in rows.items():
         key = integer(row[column], f"{path}, row {number}, column {column}")
-        if names.setdefault(key, row[name_column]) != row[name_column]:
+        name = str(key) if name_column is None else nfc(row[name_column])
+        if names.setdefault(key, name) != name:
             raise DataError(
-                f"{path}, row {number}: expected one {name_column} for {column} {key}, "
-                f"got {names[key]!r} and {row[name_column]!r}"
+                f"{path}, row {number}: expected one {name_column} for {column} {key}, got {names[key]!r} and {name!r}"
             )
     if len(set(names.values())) < len(names):
         raise DataError(f"{path}: expected a {name_column} of its own for every {column}, got one name twice")
     return dict(sorted(names.items()))
+
+
+def _key(image: str) -> str:
+    """An ``img_id`` as it is compared: one table may have it as 3, the other as 3.0."""
+    return without_point([image])[0]
 
 
 def _find_mask(root: Path, filename: str, where: str) -> Path | None:
@@ -102,7 +119,7 @@ def _read_keypoints(path: Path) -> Mapping[str, Keypoints] | None:
     keypoints: dict[str, Keypoints] = {}
     for number, row in enumerate(read_csv(path, required=("img_id", "part", "x", "y")), start=1):
         where = f"{path}, row {number}"
-        keypoints.setdefault(row["img_id"], {})[row["part"]] = (
+        keypoints.setdefault(_key(row["img_id"]), {})[row["part"]] = (
             finite(row["x"], f"{where}, column x"),
             finite(row["y"], f"{where}, column y"),
         )

@@ -38,7 +38,7 @@ def read_metashift(root: Path) -> ImageTable:
     as in the published protocol: the authors' script copies it to each, and both DISC's loader and that of iFAM read
     every file. No copy passes from train to test, nor any photograph of cat and dog together: the script leaves them
     out, and ``ifam doctor`` reports it if the folders say otherwise. (DISC validates on 15 % of test; here validation
-    images are drawn from train, and copies of one photograph may lie on both sides.)
+    images are drawn from train, copies of one photograph together.)
     """
     with showing(LAYOUT, _TREE):
         return replace(read_folders(root), layout=LAYOUT)

@@ -3,21 +3,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from lightning import LightningDataModule, Trainer
-from torch.utils.data import DataLoader
 
-from ifam.data.batch import Item, Unreadable, collate
 from ifam.data.dataset import Draw, ImageDataset
+from ifam.data.imagenet9 import LAYOUT as IMAGENET9
+from ifam.data.loader import Loader
 from ifam.data.sampler import EpochSampler, SharedBatches
 from ifam.data.table import ImageTable
 from ifam.data.transforms import IMAGE_ONLY, test_transform, train_transform
-from ifam.data.workers import attach_to_main, check_workers, end_with_main
+from ifam.data.workers import check_workers
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 from ifam.processes import ALONE, Processes
 
-Loader = DataLoader[Item | Unreadable]  # iterates over Batch
 LARGEST_BATCH = 1_000_000
 
 
@@ -75,10 +73,10 @@ class ImageDataModule(LightningDataModule):
         annotations: bool = False,
         processes: Processes = ALONE,
     ) -> "ImageDataModule":
-        """Of which `loader` alone is used: nothing is drawn at random."""
+        """Of which `loader` alone is used: nothing is drawn at random. Images of ImageNet-9 come cut and stay whole."""
         return cls(
             table,
-            preprocessing,
+            preprocessing.whole() if table.layout == IMAGENET9 else preprocessing,
             augmentation="none",
             batch_size=batch_size,
             workers=workers,
@@ -116,18 +114,10 @@ class ImageDataModule(LightningDataModule):
     def _loader(
         self, dataset: ImageDataset, sampler: Iterable[int | Draw], batch_size: int, drop_last: bool = False
     ) -> Loader:
-        rank, world_size = self.processes.rank, self.processes.size
-        return DataLoader(
-            dataset,
-            batch_sampler=SharedBatches(sampler, batch_size, drop_last, rank=rank, world_size=world_size),
-            num_workers=self.workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
-            worker_init_fn=attach_to_main if self.trainer else end_with_main,
-            # without one of its own a loader draws from torch's global generator whenever it is iterated
-            generator=torch.Generator().manual_seed(self.seed),
+        batches = SharedBatches(
+            sampler, batch_size, drop_last, rank=self.processes.rank, world_size=self.processes.size
         )
+        return Loader(dataset, batches, workers=self.workers, persistent=True, seed=self.seed)
 
 
 def batches_done(trainer: Trainer) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from timm.data.auto_augment import rand_augment_transform
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 from ifam.errors import UsageError
 from ifam.preprocessing import Preprocessing
 
-STRENGTH = "rand-m9-mstd0.5-inc1"
-"""usual for ImageNet, in timm's words"""
+STRENGTH = "rand-m6-mstd0.5"
+"""of the published code, in timm's words"""
 
 
 class RandAugment(v2.Transform):
@@ -31,7 +31,12 @@ class RandAugment(v2.Transform):
         super().__init__()
         fill = tuple(round(255 * mean) for mean in preprocessing.mean)
         self.augment = rand_augment_transform(
-            STRENGTH, {"img_mean": fill, "translate_const": int(0.45 * min(preprocessing.image_size))}
+            STRENGTH,
+            {
+                "img_mean": fill,
+                "translate_const": int(0.45 * min(preprocessing.image_size)),
+                "interpolation": Resampling.BICUBIC,
+            },
         )
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

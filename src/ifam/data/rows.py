@@ -1,45 +1,25 @@
-"""Rows of table files, checked: text, columns, numbers, splits and paths. Rows are counted from 1 below the header."""
+"""Fields of table files, checked: words, numbers, splits and paths. Rows are counted from 1 below the header."""
 
-import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ifam.errors import DataError, first_line
+from ifam.errors import DataError
 
-Row = dict[str, str]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 BOX = ("box_x", "box_y", "box_w", "box_h")
 
 _DIGITS = 1000  # of a number; Python converts no more than some thousands
-_BATCH, _LONGEST = 256, 2**16  # rows of a Parquet file that are unpacked at once, and bytes of each
+_WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?")
+"""an integer, or one among numbers with a point, as pandas writes a column in which any is missing"""
 
 _SPLITS = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
     "0": "train", "1": "val", "2": "test",
 }  # fmt: skip
-
-
-def read_csv(path: Path, *, required: Sequence[str]) -> list[Row]:
-    """Every row as column name -> text without the spaces around it; a missing last field is empty text."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[field.strip() for field in line] for line in csv.reader(file) if line]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: expected text in UTF-8, got another encoding; save the file as UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file, got one that cannot be read ({error})") from None
-    if len(lines) < 2:
-        raise DataError(f"{path}: expected a header and at least one row, got {len(lines)} lines; fill the table")
-    header, *rows = lines
-    check_columns(path, header, required=required)
-    for number, row in enumerate(rows, start=1):
-        if len(row) > len(header):
-            raise DataError(
-                f"{path}, row {number}: expected {len(header)} fields, got {len(row)}; quote fields that hold a comma"
-            )
-    return [dict(zip(header, row + [""] * (len(header) - len(row)), strict=True)) for row in rows]
 
 
 def read_words(path: Path, *, fields: int) -> list[list[str]]:
@@ -56,54 +36,20 @@ def read_words(path: Path, *, fields: int) -> list[list[str]]:
     return [[word.strip() for word in found] for found in words]
 
 
-def read_parquet(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """The same from a Parquet file, of these columns: every value as text, nulls as empty text.
-
-    Memory grows with the size of the file, whatever it unpacks to.
-    """
-    import pyarrow.parquet
-
-    rows: list[Row] = []
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        names = file.schema_arrow.names
-        check_columns(path, names, required=required)
-        if file.metadata.num_rows > path.stat().st_size:  # no two rows of an honest table are alike
-            raise DataError(f"{path}: expected fewer rows than bytes, got {file.metadata.num_rows:,}; use a CSV file")
-        columns = [name for name in (*required, *optional) if name in names]
-        for batch in file.iter_batches(_BATCH, columns=columns):
-            if batch.nbytes > _BATCH * _LONGEST:
-                raise DataError(f"{path}: expected values of at most {_LONGEST:,} bytes, got longer ones; shorten them")
-            rows += [{name: _text(value) for name, value in row.items()} for row in batch.to_pylist()]
-    except DataError:
-        raise
-    except Exception as error:  # damaged bytes make pyarrow raise many kinds
-        raise DataError(f"{path}: expected a Parquet file, got one that cannot be read ({first_line(error)})") from None
-    if not rows:
-        raise DataError(f"{path}: expected at least one row, got none; fill the table")
-    return rows
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def check_columns(path: Path, columns: Iterable[str], *, required: Sequence[str]) -> None:
-    """An error that names the missing columns and those that came."""
-    columns = list(columns)
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise DataError(
-            f"{path}: expected the columns {', '.join(required)}, got {', '.join(columns)}; add {', '.join(missing)}"
-        )
-
-
 def integer(text: str, where: str) -> int:
-    """A whole number; ``where`` opens the error."""
+    """A whole number, perhaps written as 3.0; ``where`` opens the error."""
     try:
-        return int(text)
+        return int(without_point([text])[0])
     except ValueError:
         raise DataError(f"{where}: expected an integer, got {text!r}") from None
+
+
+def without_point(texts: Sequence[str]) -> list[str]:
+    """Whole numbers written as 3.0 as they are without it, where all texts but empty ones are such; else the same."""
+    found = [_WHOLE.fullmatch(text) for text in texts]
+    if not all(match or not text for match, text in zip(found, texts, strict=True)):
+        return list(texts)
+    return [match[1] if match else "" for match in found]
 
 
 def finite(text: str, where: str) -> float:
@@ -128,15 +74,20 @@ def box(values: Sequence[str], where: str) -> Box:
 def split_name(text: str, where: str) -> str:
     """``train``, ``val`` or ``test`` from its name or its number 0, 1, 2."""
     try:
-        return _SPLITS[text.lower()]
+        return _SPLITS[without_point([text.lower()])[0]]
     except KeyError:
         raise DataError(f"{where}: expected a split train, val, test or 0, 1, 2, got {text!r}") from None
 
 
 def files_of(table: Path, names: Mapping[int, str], what: str) -> dict[int, Path]:
-    """The files that the rows of ``table`` name, by row, relative to its folder; one error for all that are missing."""
-    paths = {row: inside(table.parent, name, f"{table}, row {row}") for row, name in names.items()}
-    missing = [row for row, path in paths.items() if not os.path.isfile(path)]
+    """The files that the rows of ``table`` name, by row, below its folder; one error for all that are missing."""
+    found: dict[str, Path] = {}
+    for row, name in names.items():
+        if name not in found:
+            found[name] = _file(table.parent, name, f"{table}, row {row}")
+    files = {name for name, path in found.items() if os.path.isfile(path)}
+    paths = {row: found[name] for row, name in names.items()}
+    missing = [row for row, name in names.items() if name not in files]
     if missing:
         raise DataError(
             f"{table}: expected every {what} to exist, got {len(missing)} of {len(names)} missing, "
@@ -145,22 +96,38 @@ def files_of(table: Path, names: Mapping[int, str], what: str) -> dict[int, Path
     return paths
 
 
-def inside(root: Path, name: str, where: str) -> Path:
-    """``root/name``, refused where it leaves ``root``: absolute, by ``..`` or through a link."""
-    path = root / name
-    if "\0" in name or Path(name).is_absolute() or not _contains(os.path.abspath(root), os.path.abspath(path)):
-        raise DataError(f"{where}: expected a path inside {root}, got {name!r}; move the file there")
-    target = os.path.realpath(path)  # not Path.resolve: this survives loops of links
-    if not _contains(os.path.realpath(root), target):
-        raise DataError(
-            f"{where}: expected an image inside {root}, got {name!r}, a link that leads outside it (to {target}); "
-            "copy the images, or name the folder that they are in"
-        )
+def _file(root: Path, name: str, where: str) -> Path:
+    path = inside(root, name, where)
+    if "\\" in name and not os.path.isfile(path):  # as Windows writes it
+        return inside(root, name.replace("\\", "/"), where)
     return path
 
 
-def _contains(folder: str, path: str) -> bool:
-    return os.path.commonpath([folder, path]) == folder
+def inside(root: Path, name: str, where: str) -> Path:
+    """The file ``name``, relative to ``root`` or absolute, refused where that is not below ``root``.
+
+    Names decide, so that ``..`` may not leave the folder; links within it are followed wherever they lead.
+    """
+    if not name:
+        raise DataError(f"{where}: expected a path, got an empty field; fill it, or take the row out")
+    if "\0" not in name:
+        if not os.path.isabs(name) and os.pardir not in name:
+            return root / name
+        for folder, path in _readings(root, name):
+            relative = os.path.relpath(path, folder)
+            if relative.partition(os.sep)[0] != os.pardir:
+                return root / relative
+    raise DataError(f"{where}: expected a path inside {root}, got {name!r}; move the file there")
+
+
+def _readings(root: Path, name: str) -> Iterator[tuple[str, str]]:
+    """(folder, file) as they are written; of an absolute path also with the links above them followed."""
+    folder = os.path.abspath(root)
+    yield folder, os.path.normpath(os.path.join(folder, name))
+    if os.path.isabs(name):
+        folder = os.path.realpath(root)
+        yield folder, os.path.normpath(name)
+        yield folder, os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:

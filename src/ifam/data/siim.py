@@ -9,14 +9,14 @@ Licence: the rules of the competition; not for redistribution.
 
 from pathlib import Path
 
+from ifam.data.delimited import read_csv
 from ifam.data.dicom import DICOM_SUFFIX, require_pydicom
-from ifam.data.folders import images_below
-from ifam.data.images import has_foreground
-from ifam.data.rows import read_csv
+from ifam.data.masks import has_foreground
 from ifam.data.run_lengths import RunLengths
 from ifam.data.splits import SPLITS
 from ifam.data.table import ImageTable, Sample
 from ifam.data.tree import incomplete
+from ifam.data.walk import Walk
 from ifam.errors import DataError
 
 LAYOUT = "SIIM-ACR pneumothorax"
@@ -46,8 +46,9 @@ def read_siim(root: Path) -> ImageTable:
     without a line have no group. Where there are lists of splits, images in none of them are left out. Where there are
     none, the split is the published one: test is what has a line in ``tubes.csv``, train the rest.
     """
-    files = {path.stem: path for path in reversed(list(images_below(root))) if path.suffix.lower() == DICOM_SUFFIX}
-    pictures = {path.stem: path for path in images_below(root / "masks")}
+    files = {path.stem: path for path in reversed(list(Walk(root).images(root))) if path.suffix.lower() == DICOM_SUFFIX}
+    masks_folder = root / "masks"
+    pictures = {path.stem: path for path in Walk(masks_folder).images(masks_folder)} if masks_folder.is_dir() else {}
     if not files or not ((root / _CODES).is_file() or pictures):
         raise incomplete(root, LAYOUT, _TREE, "no DICOM file" if not files else f"neither {_CODES} nor masks")
     require_pydicom(root)

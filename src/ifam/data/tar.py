@@ -5,11 +5,19 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from ifam.data.folders import IMAGE_SUFFIXES
-from ifam.errors import DataError
+from ifam.data.bounded import BoundedFile
+from ifam.data.suffixes import IMAGE_SUFFIXES
+from ifam.data.system_files import is_system
+from ifam.errors import DataError, UnavailableError, is_passing
+from ifam.files import MIB
 
 TAR_SUFFIX = ".tar"
+LARGEST = 256 * MIB
+"""bytes of an image, which are read at once"""
+HEADER = MIB
+"""bytes of all that a tar file says of one member: long names, extended attributes"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +29,9 @@ class TarImage:
     offset: int
     size: int
     fault: str | None = None
-    """in the place of images that cannot be found, since the tar file itself is damaged: how"""
+    """in the place of images that cannot be found, since the tar file itself is damaged or cannot be read: how"""
+    transient: bool = False
+    """of a `fault`: whether the system did not give the tar file just now"""
 
     def __str__(self) -> str:
         return f"{self.tar}/{self.name}" if self.name else str(self.tar)  # not joined: the name may be absolute
@@ -31,14 +41,19 @@ class TarImage:
         """Of its name, with the dot."""
         return PurePosixPath(self.name).suffix
 
-    def open(self) -> io.BytesIO:
-        """Its bytes.
+    def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
+        """Its bytes, as a path opens a file to be read.
 
         Raises:
-            DataError: the tar file is damaged.
+            DataError: the tar file is damaged, or the image larger than any.
+            UnavailableError: it could not be read just now.
         """
         if self.fault is not None:
-            raise DataError(self.fault)
+            raise (UnavailableError if self.transient else DataError)(self.fault)
+        if self.size > LARGEST:
+            raise DataError(
+                f"{self}: expected an image of at most {LARGEST // MIB} MiB, got {self.size // MIB:,} MiB; take it out"
+            )
         with self.tar.open("rb") as file:
             file.seek(self.offset)
             return io.BytesIO(file.read(self.size))
@@ -58,19 +73,30 @@ def images_in_tar(path: Path) -> list[TarImage]:
     try:
         for image in _members(path):
             images[image.name] = image
+    except DataError as error:
+        images[""] = _fault(path, str(error))
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        fault = f"{path}: expected a whole tar file that is not compressed, got: {reason}; make it again"
-        images[""] = TarImage(tar=path, name="", offset=0, size=0, fault=fault)
+        reason, transient = getattr(error, "strerror", None) or str(error), is_passing(error)
+        remedy = "check its disk or try again" if transient else "make it again"
+        line = f"{path}: expected a whole tar file that is not compressed, got: {reason}; {remedy}"
+        images[""] = _fault(path, line, transient=transient)
     return list(images.values())
 
 
+def _fault(path: Path, line: str, *, transient: bool = False) -> TarImage:
+    return TarImage(tar=path, name="", offset=0, size=0, fault=line, transient=transient)
+
+
 def _members(path: Path) -> Iterator[TarImage]:
-    with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as file:
+    with (
+        BoundedFile(path.open("rb", buffering=0), path, HEADER) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as file,
+    ):
         while member := file.next():
+            stream.allow_only(HEADER)  # for the next one
             file.members = []  # type: ignore[attr-defined]  # else it keeps them all
             name = PurePosixPath(member.name)
-            hidden = any(part.startswith(".") and part != ".." for part in name.parts)
+            hidden = any(is_system(part) and part != ".." for part in name.parts)
             if member.isreg() and not member.issparse() and not hidden and name.suffix.lower() in IMAGE_SUFFIXES:
                 yield TarImage(tar=path, name=name.as_posix(), offset=member.offset_data, size=member.size)
         # a header that is cut off or damaged ends the loop as zeros do, which end a whole file

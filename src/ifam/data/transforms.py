@@ -44,19 +44,24 @@ _FLOAT = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=Tru
 
 
 class Resize(v2.Transform):
-    """To ``image_size`` side by side ("squash"), or until it is covered with the aspect ratio kept ("crop")."""
+    """To ``image_size`` side by side ("squash"), or until it is covered with the aspect ratio kept ("crop").
+
+    A ``crop_ratio`` under 1 covers so much more than ``image_size`` before the crop.
+    """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.image_size = preprocessing.image_size
         self.cover = preprocessing.resize == "crop"
+        self.crop_ratio = preprocessing.crop_ratio
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """The size to come."""
         if not self.cover:
             return {"size": list(self.image_size)}
         sides = v2.query_size(flat_inputs)
-        scale = max(target / side for target, side in zip(self.image_size, sides, strict=True))
+        covered = [int(target / self.crop_ratio) for target in self.image_size]
+        scale = max(target / side for target, side in zip(covered, sides, strict=True))
         return {"size": [max(t, round(scale * side)) for t, side in zip(self.image_size, sides, strict=True)]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ifam.data.cub import is_complete_cub, read_cub
+from ifam.data.delimited import read_csv
 from ifam.data.metadata import METADATA, read_metadata
-from ifam.data.rows import read_csv
 from ifam.data.table import ImageTable, Sample
 from ifam.data.tree import incomplete
 from ifam.errors import DataError
@@ -33,7 +33,10 @@ def is_waterbird200(root: Path) -> bool:
     path = root / METADATA
     if not path.is_file():
         return False
-    pairs = {(row.get("y"), _species(row.get("img_filename", ""))) for row in read_csv(path, required=())}
+    pairs = {
+        (row.get("y"), _species(row.get("img_filename", "")))
+        for row in read_csv(path, required=(), optional=("y", "img_filename"))
+    }
     numbers, species = ({pair[side] for pair in pairs} for side in (0, 1))
     return None not in species and len(pairs) == len(numbers) == len(species) > 2
 

@@ -11,6 +11,7 @@ from ifam.explanations.explanation import explain, read_image
 from ifam.explanations.figures import overlay_mask, overlay_parts
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
+from ifam.output import probabilities_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def comparison_figure(images: Mapping[str, Path], truths: Sequence[str], plain: 
 @torch.inference_mode()
 def _probabilities(model: Classifier, path: Path) -> Any:
     view = test_transform(model.preprocessing)(read_image(path))[None].to(next(model.parameters()).device)
-    return model(view).logits[0].float().softmax(0).cpu().numpy()
+    return probabilities_of(model(view))[0].cpu().numpy()
 
 
 def _answers(axes: "Axes", answers: Mapping[str, Any], class_names: Sequence[str], truth: str) -> None:

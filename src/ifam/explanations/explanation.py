@@ -18,7 +18,8 @@ from ifam.explanations.figures import explanation_figure, picture_file, show_par
 from ifam.explanations.shapley import ShapleyValues, shapley_values
 from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
 from ifam.model.two_stage import IFAM
-from ifam.output import EncodedDiscovery
+from ifam.output import EncodedDiscovery, probabilities_of
+from ifam.outputs import mark_of
 from ifam.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Explanation:
 
     by_hand: bool = False
     """whether ``mask`` was given, in place of the model's own"""
+
+    @property
+    def num_parts(self) -> int:
+        """Foreground parts of the model, K, which is also the number of the background in ``parts``."""
+        return self._model.num_parts
 
     @property
     def has_evidence(self) -> bool:
@@ -122,7 +128,7 @@ class Explanation:
     def save(self, path: str | Path) -> None:
         """Write the figure as PNG or JPEG."""
         with picture_file(path) as temporary:
-            self.plot().savefig(temporary, dpi=150)
+            self.plot().savefig(temporary, dpi=150, **mark_of(temporary))
 
 
 @overload
@@ -185,13 +191,13 @@ def _conclude(
     mask: Tensor | None = None,
 ) -> Explanation:
     output = model.answer(view, discovery, remove_parts=removed, token_quantile=quantile, mask=mask)
-    probabilities = output.logits[0].float().softmax(0).cpu()
-    index = int(probabilities.argmax())
+    shares = probabilities_of(output)[0].cpu()
+    index = int(shares.argmax())
     return Explanation(
         label=model.class_names[index],
         index=index,
-        probability=float(probabilities[index]),
-        probabilities=probabilities.numpy(),
+        probability=float(shares[index]),
+        probabilities=shares.numpy(),
         kept=float(output.kept),
         is_faithful=model.is_faithful,
         parts=output.parts[0].cpu().numpy(),

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ifam.errors import UsageError
 from ifam.explanations.fonts import use_fonts_for
 from ifam.files import replacing
+from ifam.outputs import MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,11 +118,14 @@ def explanation_figure(
 def save_overlay(path: str | Path, image: ArrayLike, parts: ArrayLike, num_parts: int) -> None:
     """Write ``overlay_parts`` with the number of each part on it, as a PNG or JPEG file, whole or not at all."""
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     picture = Image.fromarray(overlay_parts(image, parts, num_parts))
     _number_parts(picture, _parts(parts, num_parts), num_parts)
+    about = PngInfo()
+    about.add_text("Software", MARK)
     with picture_file(path) as temporary:
-        picture.save(temporary)
+        picture.save(temporary, pnginfo=about, comment=MARK)  # of a PNG, and of a JPEG
 
 
 def picture_file(path: str | Path) -> AbstractContextManager[Path]:
@@ -130,9 +134,18 @@ def picture_file(path: str | Path) -> AbstractContextManager[Path]:
     Raises:
         UsageError: the name does not end as a picture's.
     """
+    check_picture(path)
+    return replacing(path, durable=False)
+
+
+def check_picture(path: str | Path) -> None:
+    """Refuse, before the work, a name that does not end as a picture's.
+
+    Raises:
+        UsageError: see above.
+    """
     if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"picture: expected a name ending in {', '.join(PICTURE_SUFFIXES)}, got {str(path)!r}")
-    return replacing(path, durable=False)
 
 
 def _photograph(image: ArrayLike) -> NDArray[np.uint8]:

@@ -11,14 +11,16 @@ from torch import Tensor
 from ifam.data.transforms import test_transform
 from ifam.errors import ExportError, IfamError, UsageError, first_line
 from ifam.exporting.comparison import Comparison, compare
-from ifam.exporting.formats import FORMATS, Format, check_packages
+from ifam.exporting.formats import FORMATS, METADATA, Format, check_packages
 from ifam.exporting.graphs import ExportGraph, make_graph
 from ifam.exporting.int8 import round_weights
-from ifam.exporting.metadata import describe_export, weights_sha256
-from ifam.files import make_room, replacing
+from ifam.exporting.metadata import describe_export
+from ifam.files import NO_ROOM, replacing
 from ifam.model.base import Classifier
+from ifam.outputs import containing, make_room_for
 from ifam.preprocessing import Preprocessing
 from ifam.scenes.scene import Recipe, draw
+from ifam.storage import weights_sha256
 
 BATCHES = (1, 3, 8)
 """of drawn images, to compare on"""
@@ -83,6 +85,8 @@ def _write(kind: Format, graph: ExportGraph, path: Path, description: Mapping[st
     except IfamError:
         raise
     except Exception as error:  # torch's exporters raise many kinds
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         raise ExportError(
             f"export: expected a model that torch can export, got {type(error).__name__}: {first_line(error)}; try the "
             "other format"
@@ -110,5 +114,5 @@ def _check(path: Path, format: str, *, int8: bool) -> Format:
     if int8 and format != "onnx":
         raise UsageError(f"int8: expected the format onnx, got {format}")
     check_packages(kind)
-    make_room(path)
+    make_room_for(path, containing(METADATA))
     return kind

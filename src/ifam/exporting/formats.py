@@ -1,6 +1,6 @@
 """The two file formats: how a graph is written, and how a file is opened to be run."""
 
-import json
+import io
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from ifam.errors import ExportError, UsageError
 from ifam.exporting.comparison import Exported
 from ifam.exporting.graphs import ExportGraph
 from ifam.exporting.int8 import SCOPES
+from ifam.files import to_json
 
 METADATA = "ifam.json"
 """where both kinds of file hold the description, as JSON: an extra file of .pt2, a metadata property of ONNX"""
@@ -51,7 +52,9 @@ def _write_torch(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) ->
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # source lines, with their paths on this machine
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata, ensure_ascii=False)})
+    content = io.BytesIO()  # torch aborts the process where it cannot write to a file
+    torch.export.save(program, content, extra_files={METADATA: to_json(metadata, ensure_ascii=False)})
+    path.write_bytes(content.getbuffer())
 
 
 def _open_torch(path: Path) -> Exported:
@@ -85,7 +88,7 @@ def _write_onnx(graph: ExportGraph, path: Path, metadata: Mapping[str, Any]) -> 
             output_names=list(graph.outputs),
         )
     assert program is not None
-    program.model.metadata_props[METADATA] = json.dumps(metadata, ensure_ascii=False)
+    program.model.metadata_props[METADATA] = to_json(metadata, ensure_ascii=False)
     for node in program.model.graph:
         scopes = node.metadata_props.get(SCOPES, "")
         node.metadata_props.clear()  # source lines, with their paths on this machine

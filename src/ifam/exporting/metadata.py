@@ -1,13 +1,9 @@
 """What an exported file says about itself: enough to feed it and to read its answer without this package."""
 
-import hashlib
 from typing import Any
-
-import safetensors.torch
 
 from ifam import __version__
 from ifam.exporting.graphs import ExportGraph, PartsGraph
-from ifam.model.base import Classifier
 from ifam.model_card import guarantee
 from ifam.preprocessing import Preprocessing
 
@@ -38,17 +34,13 @@ def describe_export(graph: ExportGraph, *, sha256: str, int8: bool) -> dict[str,
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
     """What is done to a photograph, in words."""
     height, width = preprocessing.image_size
+    covered = " × ".join(f"{int(side / preprocessing.crop_ratio)}" for side in (height, width))
+    cut = f"the {height} × {width} in the centre" if preprocessing.crop_ratio < 1 else "the centre"
     resize = {
-        "crop": f"scaled, its sides in proportion, until it covers {height} × {width} pixels, and the centre cut out",
+        "crop": f"scaled, its sides in proportion, until it covers {covered} pixels, and {cut} cut out",
         "squash": f"scaled to {height} × {width} pixels, each side on its own",
     }[preprocessing.resize]
     return (
         f"upright, in RGB; {resize} (height × width; bicubic with antialiasing); divided by 255; minus mean, divided "
         "by std, channel by channel; channels first"
     )
-
-
-def weights_sha256(model: Classifier) -> str:
-    """Of the file ``model.safetensors`` that the model was loaded from, or would be saved to."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return hashlib.sha256(safetensors.torch.save(state, metadata={"format": "pt"})).hexdigest()

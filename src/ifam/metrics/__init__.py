@@ -24,15 +24,20 @@ from ifam.metrics.calibration import (
 )
 from ifam.metrics.clustering import adjusted_rand_index, normalized_mutual_information, part_labels_at
 from ifam.metrics.groups import GroupScore, binary_auc, group_accuracy, weighted_accuracy, worst_group_accuracy
-from ifam.metrics.parts import (
+from ifam.metrics.keypoints import (
     KeypointRegression,
     KeypointScore,
-    foreground_intersection_union,
+    PublishedKeypointRegression,
+    inside_box,
     keypoint_error,
+)
+from ifam.metrics.parts import (
+    foreground_intersection_union,
     mask_intersection_union,
     mean_image_iou,
     part_centroids,
     pooled_iou,
+    seen_on_object,
 )
 from ifam.metrics.robust_auc import WorstGroupAuc, group_auc, worst_group_auc
 from ifam.metrics.top_k import label_ranks, share_within, top_k_accuracy
@@ -45,6 +50,7 @@ __all__ = [
     "Interval",
     "KeypointRegression",
     "KeypointScore",
+    "PublishedKeypointRegression",
     "WorstGroupAuc",
     "accuracy_interval",
     "adjusted_rand_index",
@@ -59,6 +65,7 @@ __all__ = [
     "foreground_score",
     "group_accuracy",
     "group_auc",
+    "inside_box",
     "keypoint_error",
     "label_ranks",
     "mask_intersection_union",
@@ -69,6 +76,7 @@ __all__ = [
     "part_centroids",
     "part_labels_at",
     "pooled_iou",
+    "seen_on_object",
     "share_within",
     "top_k_accuracy",
     "weighted_accuracy",

@@ -124,7 +124,30 @@ class Backbone(nn.Module):
         All are packed behind one another without padding, so the cost follows the tokens selected.
         ``mask``: (B, h, w) bool, or (B, M, h, w) for M masks of each image. Returns (B, D) or (B, M, D).
         """
-        selected = mask.flatten(-2).flatten(0, -2)  # one row for each image and mask
+        packed, sizes = self._pack(images, mask.flatten(-2).flatten(0, -2))
+        lengths, starts = sizes.tolist(), sizes.cumsum(0) - sizes
+        class_tokens = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths), readers=starts)
+        return class_tokens.view(*mask.shape[:-2], self.width)
+
+    def mean_of_selected(self, images: Tensor, mask: Tensor) -> Tensor:
+        """The mean of the normalised tokens of the patches in ``mask``, of images of which no other is ever read.
+
+        ``mask``: (B, h, w) bool. Returns (B, D); zeros where nothing is selected.
+        """
+        packed, sizes = self._pack(images, mask.flatten(1))
+        lengths, starts = sizes.tolist(), sizes.cumsum(0) - sizes
+        tokens_TD = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths))[0].float()
+        row = torch.arange(len(images), device=mask.device).repeat_interleave(mask.flatten(1).sum(1))
+        is_patch = torch.ones(len(tokens_TD), dtype=torch.bool, device=mask.device)
+        is_patch[starts[:, None] + torch.arange(self.num_prefix_tokens, device=mask.device)] = False
+        total = tokens_TD.new_zeros(len(images), self.width).index_add_(0, row, tokens_TD[is_patch])
+        return total / mask.flatten(1).sum(1, keepdim=True).clamp_min(1)
+
+    def _pack(self, images: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+        """Prefix and ``selected`` (M, N) patches, row behind row: the tokens (T, D), and how many each row has, (M,).
+
+        M is a multiple of the number of images, whose masks lie beside each other.
+        """
         masks_per_image = max(1, len(selected) // max(1, len(images)))
         patches, positions = self.patches(images), self.positions(self.grid(_size(images)))
         row, place = selected.nonzero(as_tuple=True)
@@ -134,13 +157,11 @@ class Backbone(nn.Module):
         # slots of prefix and patches in the packed batch: row by row, prefix first
         ends = (kept + self.num_prefix_tokens).cumsum(0)
         starts = ends - kept - self.num_prefix_tokens
-        prefix_slots = (starts[:, None] + torch.arange(self.num_prefix_tokens, device=mask.device)).flatten()
-        patch_slots = torch.arange(len(row), device=mask.device) + self.num_prefix_tokens * (row + 1)
+        prefix_slots = (starts[:, None] + torch.arange(self.num_prefix_tokens, device=selected.device)).flatten()
+        patch_slots = torch.arange(len(row), device=selected.device) + self.num_prefix_tokens * (row + 1)
         order = torch.cat([prefix_slots, patch_slots]).argsort()
         packed = torch.cat([prefix_PD.repeat(len(selected), 1), tokens_TD.to(prefix_PD.dtype)])[order]
-        lengths = (ends - starts).tolist()
-        class_tokens = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths), readers=starts)
-        return class_tokens.view(*mask.shape[:-2], self.width)
+        return packed, ends - starts
 
     def keys(self, images: Tensor) -> Tensor:
         """Keys of the last attention layer, heads side by side, without the prefix: (B, h, w, H · d)."""

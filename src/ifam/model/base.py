@@ -1,10 +1,12 @@
 """What every classifier of this package carries, so that a saved model is complete."""
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
+from unicodedata import category
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from ifam.preprocessing import Preprocessing
 
 BackboneSpec = str | Path | nn.Module
 """a timm model name, a .safetensors file whose metadata names the architecture, or a timm model to copy"""
+
+CONTROLS = ("Cc", "Zl", "Zp")
+"""characters that control a terminal or end a line"""
 
 
 class Classifier(nn.Module):
@@ -41,6 +46,7 @@ class Classifier(nn.Module):
         start = build_vit(backbone, pretrained=pretrained, image_size=size, pooled=self.takes_any_backbone)
         self._initial = start.open(pooled=self.takes_any_backbone)
         self.backbone_name = start.name
+        self.backbone_origin = start.origin
         self.num_classes = num_classes
         self.class_names = _class_names(class_names, num_classes)
         self.preprocessing = preprocessing or Preprocessing(
@@ -83,9 +89,14 @@ class Classifier(nn.Module):
 
     @property
     def backbone_title(self) -> str:
-        """A few words for the backbone: timm's name, or its size where it has none."""
+        """A few words for the backbone: its architecture, and what its weights' own metadata say of them."""
+        return f"{self.architecture_title}; {self.backbone_origin}"
+
+    @property
+    def architecture_title(self) -> str:
+        """Timm's name of the backbone's architecture, or its size where it has none; no word of its weights."""
         if self.backbone_name:
-            return self.backbone_name
+            return self.backbone_name.split(".")[0]
         backbone = self.backbone
         if isinstance(backbone, PooledBackbone):
             return "a network of its own"
@@ -137,4 +148,10 @@ def _class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
         return [str(number) for number in range(num_classes)]
     if len(names) != num_classes:
         raise UsageError(f"class_names: expected {num_classes} names, got {len(names)}")
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise UsageError(f"class_names: expected each name once, got {twice!r} twice; rename one")
+    odd = next((name for name in names if not name or any(category(letter) in CONTROLS for letter in name)), None)
+    if odd is not None:
+        raise UsageError(f"class_names: expected letters on one line, got {odd!r}; rename the class")
     return list(names)

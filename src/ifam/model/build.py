@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from ifam.errors import CheckpointError, UsageError, first_line
 from ifam.model.backbone import Backbone, check_backbone, refusal, resize
+from ifam.model.origin import UNKNOWN, Origin
 from ifam.model.pooled import PooledBackbone, same_structure
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 MOST_BLOCKS, LARGEST_SIDE = 1000, 10_000
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 Channels = tuple[float, float, float]
 AnyBackbone = Backbone | PooledBackbone
 EMBEDDED = {"ifam-nano": Path(__file__).parents[1] / "weights" / "ifam-nano.safetensors"}
@@ -52,6 +54,8 @@ class Initialisation:
     name: str | None
     mean: Channels
     std: Channels
+    origin: Origin = UNKNOWN
+    """of pretrained weights"""
     image_size: tuple[int, int] | None = None
     """(height, width) that was asked for or that the weights are of; the network's own if None"""
 
@@ -97,14 +101,19 @@ def build_vit(
     elif is_hub_backbone(str(backbone)):
         start = load_hub_backbone(str(backbone), pretrained=pretrained)
     else:
-        model = create_timm_model(str(backbone), pretrained=pretrained, pooled=pooled)
-        start = _initialisation(model, str(backbone), pooled=pooled)
+        model = create_timm_model(str(backbone), pretrained=pretrained, pooled=pooled, elsewhere=True)
+        start = _initialisation(model, _own_name(str(backbone), model), pooled=pooled)
+        start = replace(start, origin=_origin(str(backbone), model) if pretrained else UNKNOWN)
     return start if image_size is None else start.resized(image_size)
 
 
-def create_timm_model(name: str, *, pretrained: bool, pooled: bool = True) -> nn.Module:
-    """``timm.create_model`` without a head, with errors of one line; where ``pooled``, they suggest any model."""
-    _check_name(name, "*" if pooled else "vit_*")
+def create_timm_model(name: str, *, pretrained: bool, pooled: bool = True, elsewhere: bool = False) -> nn.Module:
+    """``timm.create_model`` without a head, with errors of one line; where ``pooled``, they suggest any model.
+
+    ``elsewhere``: the name may be that of a model on the hub or in a folder, as ``hf-hub:owner/name``: what the user
+    asks for, and never what a file names, since to read a file would reach the network.
+    """
+    _check_name(name, "*" if pooled else "vit_*", elsewhere=elsewhere)
     try:
         if pretrained and not pooled and ":" not in name:
             with torch.device("meta"):  # before its weights are downloaded
@@ -122,9 +131,31 @@ def create_timm_model(name: str, *, pretrained: bool, pooled: bool = True) -> nn
     return model
 
 
-def _check_name(name: str, suggested: str) -> None:
+def _own_name(name: str, model: nn.Module) -> str | None:
+    """Timm's name of a model that came from elsewhere, if it is as timm makes it: what is saved is rebuilt here."""
+    if ":" not in name:
+        return name
+    architecture: str = (getattr(model, "pretrained_cfg", None) or {}).get("architecture", "")
+    if not timm.is_model(architecture):
+        return None
+    with torch.device("meta"):
+        plain = timm.create_model(architecture, pretrained=False, num_classes=0)
+        size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+        if size is not None:
+            resize(plain, size)
+    return architecture if same_structure(plain, model) else None
+
+
+def _origin(name: str, model: nn.Module) -> Origin:
+    """What timm says of its pretrained weights."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    own = ".".join(part for part in (config.get("architecture"), config.get("tag")) if part)
+    return Origin.of_metadata({"source": name if ":" in name else f"timm/{own}", "license": config.get("license")})
+
+
+def _check_name(name: str, suggested: str, *, elsewhere: bool) -> None:
     bare = name.split(".")[0]
-    if ":" in name or timm.is_model(bare):
+    if timm.is_model(bare) or (elsewhere and ":" in name):
         return
     if Path(name).is_dir():
         raise UsageError(
@@ -168,6 +199,7 @@ def _load_weights_file(path: Path, *, pretrained: bool, pooled: bool) -> Initial
         raise CheckpointError(f"{path}: expected metadata of a timm model, got odd ones: {reason}") from error
     if pretrained:
         load_state(start.vit, _without_classifier(state, start.vit), path)
+        start = replace(start, origin=Origin.of_metadata(metadata))
     return start
 
 
@@ -246,6 +278,11 @@ def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], sou
     Raises:
         CheckpointError: see above.
     """
+    odd = next((name for name, value in state.items() if name in expected and not _is_as(value, expected[name])), None)
+    if odd is not None:
+        raise CheckpointError(
+            f"{source}: expected weights of a floating-point type, got {state[odd].dtype} in {odd}; save the model anew"
+        )
     problems = [f"lacks {name}" for name in expected if name not in state]
     problems += [f"has the unknown {name}" for name in state if name not in expected]
     problems += [
@@ -259,6 +296,11 @@ def check_state(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], sou
             f"{source}: a checkpoint of another architecture: it {'; it '.join(problems[:2])}{more}; "
             "choose the backbone that it was made with"
         )
+
+
+def _is_as(value: Tensor, expected: Tensor) -> bool:
+    """Whether its type is that of a weight, or of the counter that the model has in that place."""
+    return value.dtype in FLOATS if expected.is_floating_point() else value.dtype == expected.dtype
 
 
 def describe_pooled(backbone: PooledBackbone) -> Architecture:

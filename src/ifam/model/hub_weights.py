@@ -16,6 +16,7 @@ from torch import Tensor
 from ifam.errors import CheckpointError, UsageError, first_line
 from ifam.files import read_json
 from ifam.model.build import Initialisation, load_state, read_safetensors, vision_transformer
+from ifam.model.origin import UNKNOWN, Origin
 from ifam.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 HUB = "hf:"
@@ -70,7 +71,9 @@ def load_hub_backbone(backbone: str | Path, *, pretrained: bool) -> Initialisati
     vit = _build(read_json(folder / CONFIG, CheckpointError), name, state)
     if state is not None:
         load_state(vit, state, f"{name}, {WEIGHTS}")
-    return Initialisation(vit=vit, name=None, **_statistics(folder / PREPROCESSOR, name))
+    known = pretrained and name.startswith(HUB)  # what a folder came from it does not say
+    origin = Origin(source=name) if known else UNKNOWN
+    return Initialisation(vit=vit, name=None, origin=origin, **_statistics(folder / PREPROCESSOR, name))
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The two-stage model. Shapes: B images, h×w token grid, D width, K foreground parts, C classes."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
@@ -89,7 +90,7 @@ class IFAM(Classifier):
             raise UsageError(f"mask_gradient: expected exact, bounded or cut, got {mask_gradient!r}")
         if dropped_parts not in get_args(DroppedParts):
             raise UsageError(f"dropped_parts: expected removed or reassigned, got {dropped_parts!r}")
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, float(temperature)

@@ -2,29 +2,35 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ifam.background import BackgroundObserver
+from ifam.data.batch import Batch
 from ifam.data.table import ImageTable
+from ifam.device import describe_machine
 from ifam.errors import UsageError
 from ifam.evaluate import evaluate
+from ifam.files import last_name, now
 from ifam.intervene import Study, trials_on_validation
 from ifam.interventions import Intervention, Trial, choose, trial_of, with_intervals
 from ifam.metrics.accumulate import Accumulator
 from ifam.metrics.bootstrap import Interval, accuracy_interval, bootstrap_interval
 from ifam.model.two_stage import IFAM
+from ifam.output import Prediction
 from ifam.report import origin
 from ifam.report.content import DataFacts, ModelFacts, Origin, Report, Slice
 from ifam.report.observer import SplitObserver, seen_indices
 from ifam.report.parts import part_facts
-from ifam.report.samples import CERTIFICATE_IMAGES, drawn, validation_sample
+from ifam.report.samples import CERTIFICATE_IMAGES, validation_sample
 from ifam.score import auc_intervals
 from ifam.storage import weights_sha256
 from ifam.verify import Certificate, verify
+from ifam.verify.photographs import distinct
 
 ShowProgress = Callable[[str], Callable[[int, int], None]]
 """what is done -> a function of (images done, images in all)"""
@@ -40,6 +46,8 @@ class Source:
     command: str | None = None
     as_read: ImageTable | None = None
     """the data before it got the splits that the run made of it; None if it came with its own"""
+    data: str | None = None
+    """file or folder of the data; None if it is the folder that the table names"""
 
 
 def collect_report(
@@ -67,7 +75,12 @@ def collect_report(
     reasons: dict[str, str] = {}
     trials = _trials(model, table, source, reasons, skip_unreadable, progress, resources)
     chosen = choose(trials).intervention if trials else Intervention()
-    observer = SplitObserver(model, split, chosen)
+    observer, background = SplitObserver(model, split, chosen), BackgroundObserver(model, split.samples)
+
+    def observe(batch: Batch, output: Prediction, values: Mapping[str, Tensor]) -> None:
+        observer(batch, output, values)
+        background(batch, output, values)
+
     evaluation = evaluate(
         model,
         table,
@@ -75,7 +88,7 @@ def collect_report(
         with_keypoint_error=with_keypoint_error,
         skip_unreadable=skip_unreadable,
         progress=progress("reading the images"),
-        observe=observer,
+        observe=observe,
         **resources,
     )
     if not model.is_faithful:
@@ -83,10 +96,10 @@ def collect_report(
             "the prediction of this model does not rest on its parts alone, so they cannot share it out"
         )
     groups = split.group_names if any(evaluation.groups[name].count for name in evaluation.groups) else ()
-    paths = [split.samples[index].path for index in seen_indices(observer.records)]
+    seen = replace(split, samples=tuple(split.samples[index] for index in seen_indices(observer.records)))
     return Report(
         model=_model_facts(model),
-        data=_data_facts(model, table, source.split, evaluation.unreadable),
+        data=_data_facts(model, table, source, evaluation.unreadable),
         evaluation=evaluation,
         intervals=_intervals(observer.records, split.group_names, model.num_classes),
         groups=_slices(observer.records, "group", groups),
@@ -97,8 +110,9 @@ def collect_report(
         study=_study(trials, chosen, observer, split.group_names, model.num_classes) if trials else None,
         validation_images=len(table.select("val")) if "val" in table.splits else 0,
         shapley=observer.shapley(),
-        certificate=_certificate(model, paths, reasons, progress, resources),
-        origin=_origin(given, split, source, started, progress, resources),
+        certificate=_certificate(model, seen, reasons, progress, resources),
+        background=background.background(source.split if table.splits else ""),
+        origin=_origin(model, given, split, source, started, progress, resources),
         reasons=reasons,
     )
 
@@ -148,16 +162,17 @@ def _study(
 
 def _certificate(
     model: IFAM,
-    paths: Sequence[Path],
+    seen: ImageTable,
     reasons: dict[str, str],
     progress: ShowProgress,
     resources: Mapping[str, Any],
 ) -> Certificate | None:
-    if len(paths) < 2:
+    """Of a sample of the images that could be read, each once."""
+    photographs = distinct(seen, CERTIFICATE_IMAGES, refuse_copies=False)
+    if len(photographs) < 2:
         reasons["certificate"] = "it takes two images, since each lends the other its background"
         return None
-    chosen = [paths[index] for index in drawn(len(paths), CERTIFICATE_IMAGES)]
-    return verify(model, chosen, progress=progress("verifying"), **resources)
+    return verify(model, photographs, progress=progress("verifying"), **resources)
 
 
 def _model_facts(model: IFAM) -> ModelFacts:
@@ -168,26 +183,27 @@ def _model_facts(model: IFAM) -> ModelFacts:
         num_classes=model.num_classes,
         is_faithful=model.is_faithful,
         has_second_stage=model.stage2 is not None,
-        backbone=model.backbone_title,
+        backbone=last_name(model.backbone_title),
         image_size=(height, width),
         grid=(rows, columns),
     )
 
 
-def _data_facts(model: IFAM, table: ImageTable, split: str, unreadable: Sequence[str]) -> DataFacts:
+def _data_facts(model: IFAM, table: ImageTable, source: Source, unreadable: Sequence[str]) -> DataFacts:
     tables = {name: table.select(name) for name in table.splits} or {"all": table}
     has_groups = any(sample.group is not None for sample in table.samples)
-    seen = table.select(split)
+    seen = table.select(source.split)
     annotations = [name for name, there in (("masks", seen.has_masks), ("keypoints", seen.has_keypoints)) if there]
     return DataFacts(
-        root=str(table.root),
+        name=last_name(source.data or str(table.root)),
         layout=table.layout,
-        split=split if table.splits else "all",
+        split=source.split if table.splits else "all",
         classes={name: part.class_counts() for name, part in tables.items()},
         groups={name: part.group_counts() for name, part in tables.items()} if has_groups else {},
         trained_on=model.training_group_sizes,
         annotations=annotations,
-        unreadable=unreadable,
+        account=table.account,
+        unreadable=[origin.without_root(message, table.root) for message in unreadable],
     )
 
 
@@ -222,6 +238,7 @@ def _slices(records: Accumulator, by: str, names: Sequence[str]) -> list[Slice]:
 
 
 def _origin(
+    model: IFAM,
     given: ImageTable,
     split: ImageTable,
     source: Source,
@@ -232,11 +249,11 @@ def _origin(
     digest, same = origin.listing(given, source.run)
     paths = [sample.path for sample in split.samples]
     return Origin(
-        run=str(source.run),
+        run=last_name(str(source.run)),
         command=source.command,
-        written=origin.now(),
-        machine=origin.machine(resources.get("device", "cpu"), resources.get("precision", "32-true")),
-        weights_sha256=weights_sha256(source.run),
+        written=now(),
+        machine=describe_machine(resources.get("device", "cpu"), resources.get("precision", "32-true")),
+        weights_sha256=weights_sha256(model),
         listing_sha256=digest,
         same_listing=same,
         images_sha256=origin.images_sha256(paths, progress("hashing")),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ifam.background import Background
+from ifam.data.account import Account
 from ifam.evaluate import Evaluation
 from ifam.explanations.part_gallery import PartGallery
 from ifam.explanations.shapley_summary import ShapleySummary
@@ -37,7 +39,8 @@ class ModelFacts:
 class DataFacts:
     """What the data holds, and what of it was read."""
 
-    root: str
+    name: str
+    """of its file or folder, without where that lies"""
     layout: str
     split: str
     classes: Counts
@@ -46,6 +49,8 @@ class DataFacts:
     trained_on: Mapping[str, int]
     """images of each group in training, as the run remembers"""
     annotations: Sequence[str]
+    account: Account
+    """of what was not simply read as one image"""
     unreadable: Sequence[str]
 
 
@@ -115,7 +120,7 @@ class Mistakes:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where it all comes from."""
+    """Where it all comes from; no path of the machine, which may name people and wards."""
 
     run: str
     command: str | None
@@ -124,7 +129,7 @@ class Origin:
     seconds: float
     machine: Mapping[str, str]
     """software, device and precision"""
-    weights_sha256: str | None
+    weights_sha256: str
     listing_sha256: str
     """of names, labels, groups and splits of all images, as in the run's data.json"""
     same_listing: bool | None
@@ -133,7 +138,7 @@ class Origin:
     """of the bytes of the images of the split, one after another"""
     images_hashed: int
     configuration: str | None
-    """config.yaml of the run"""
+    """config.yaml of the run, but for the folders in it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +160,7 @@ class Report:
     """in all, of which the study saw those that its trials count"""
     shapley: ShapleySummary | None
     certificate: Certificate | None
+    background: Background
     origin: Origin
     reasons: Mapping[str, str]
     """study, shapley or certificate -> why there is none"""

@@ -8,7 +8,7 @@ from ifam.data.batch import Batch
 from ifam.data.table import ImageTable
 from ifam.explanations.explanation import to_photograph
 from ifam.model.two_stage import IFAM
-from ifam.output import Output
+from ifam.output import Output, probabilities_of
 from ifam.report.content import Mistake, Mistakes
 
 WORST, PER_GROUP, MOST_GROUPS = 8, 2, 12
@@ -27,7 +27,7 @@ class MistakeCollector:
 
     def add(self, batch: Batch, output: Output) -> None:
         """A batch and what the model said of it."""
-        confidence, answers = output.logits.float().softmax(1).max(1)
+        confidence, answers = probabilities_of(output).max(1)
         wrong = (answers != batch.labels).nonzero()[:, 0].tolist()
         self._count += len(wrong)
         for row in sorted(wrong, key=lambda row: -float(confidence[row])):

@@ -14,7 +14,7 @@ from ifam.explanations.shapley_summary import ShapleySummary, summarise_shapley
 from ifam.interventions import Intervention
 from ifam.metrics.accumulate import Accumulator
 from ifam.model.two_stage import IFAM
-from ifam.output import Output, Prediction
+from ifam.output import Output, Prediction, require_numbers
 from ifam.report.mistakes import MistakeCollector
 from ifam.report.samples import shapley_sample
 from ifam.score import record_classes
@@ -71,6 +71,7 @@ class SplitObserver:
             selection = self._model.select(output, **asdict(self._chosen))
             logits = self._model.second_stage(batch.images, selection)
             kept = selection.mask.flatten(1).float().mean(1)
+        require_numbers(Prediction(logits=logits))
         self.after.update(**record_classes(logits, batch), kept=kept)
 
 

@@ -1,52 +1,24 @@
 """Hashes, versions, configuration and date."""
 
-import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
-from importlib.metadata import version
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
+import yaml
 
-from ifam import __version__
-from ifam.config import Precision
+from ifam.config import parse_yaml
 from ifam.data.table import ImageTable
-from ifam.device import resolve_precision
-from ifam.errors import DataError
-from ifam.files import ESCAPED, read_json, sha256
-from ifam.storage import CONFIG, DATA
+from ifam.errors import DataError, UsageError
+from ifam.files import ESCAPED, sha256, without_folders
+from ifam.storage import CONFIG, remembered
 from ifam.training.folder import describe_data
-
-PACKAGES = ("torch", "torchvision", "timm")
-
-
-def machine(device: str | torch.device, precision: Precision) -> Mapping[str, str]:
-    """Versions of what computed it, and on what."""
-    kind = torch.device(device).type
-    return {
-        "ifam": __version__,
-        **{name: version(name) for name in PACKAGES},
-        "Python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device)
-        if kind == "cuda"
-        else f"{kind}, {torch.get_num_threads()} threads",
-        "precision": resolve_precision(precision, kind),
-    }
-
-
-def now() -> str:
-    """Date, time and the zone's distance from UTC."""
-    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
 def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
     """The digest of the data's listing, and whether the run was trained on the same."""
     digest = str(describe_data(table)["digest"])
-    path = folder / DATA
-    if not path.is_file():
-        return digest, None
-    return digest, read_json(path).get("digest") == digest
+    before = remembered(folder).get("digest")
+    return digest, None if before is None else before == digest
 
 
 def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -> str:
@@ -66,6 +38,20 @@ def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -
 
 
 def configuration(folder: Path) -> str | None:
-    """The settings of the run as it wrote them down."""
+    """The settings of the run as it wrote them down, but for the folders of its machine."""
     path = folder / CONFIG
-    return path.read_text(encoding="utf-8", errors=ESCAPED) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8", errors=ESCAPED), CONFIG)
+    except UsageError:  # not worth the report, which is measured by now
+        return f"{CONFIG} of the run is no YAML"
+    text: str = yaml.safe_dump(without_folders(values), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def without_root(message: str, root: Path) -> str:
+    """What is said about a file of the data, with its name below the root of the data."""
+    for folder in (root.resolve(), root.absolute(), root):
+        message = message.replace(f"{folder}{os.sep}", "")
+    return message

@@ -6,14 +6,17 @@ from ifam import __version__
 from ifam.report import number_sections as numbers
 from ifam.report import picture_sections as pictures
 from ifam.report.content import Report
-from ifam.report.sentences import CLOSE, verdict
-from ifam.report.tables import images, whole
+from ifam.report.sentences import verdict
+from ifam.report.tables import whole
+from ifam.verdict.statement import CLOSE, images
 
 MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 LEGEND = (
     f"✓ nothing to object; ! look closer: no groups known, the worst group more than {100 * CLOSE:.0f} points below "
-    f"the average, more than {whole(CLOSE)} of the answers moved, an empty mask, or something not measured; ✗ the "
-    "guarantee fails, the mask is suspicious, or the worst group is no better than guessing."
+    f"the average, more than {whole(CLOSE)} of the answers moved, an empty mask, a mask mostly beside the object, a "
+    "background that tells the class, or something not measured; ✗ the guarantee fails, the mask is suspicious, "
+    "the answer is always the same, all images or a group fare no better than guessing, or, where no groups are known, "
+    "the background alone tells the class."
 )
 COVERED = (
     "Covered: given the mask, the prediction is a function of the selected patches and their positions only. "
@@ -34,7 +37,7 @@ def page(report: Report) -> dict[str, Any]:
     return {
         "version": __version__,
         "title": f"Report on {report.origin.run}",
-        "subtitle": f"On {images(report.evaluation.num_samples)} of {report.data.root}; ifam {__version__}, "
+        "subtitle": f"On {images(report.evaluation.num_samples)} of {report.data.name}; ifam {__version__}, "
         f"{report.origin.written}",
         "marks": MARKS,
         "legend": LEGEND,

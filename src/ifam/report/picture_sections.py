@@ -9,7 +9,8 @@ from ifam.report.charts import mean_figure, shapley_panels
 from ifam.report.content import Mistake, Report
 from ifam.report.parts import DOUBLE, RARE
 from ifam.report.pictures import chart, example, mistake
-from ifam.report.tables import images, percent, whole
+from ifam.report.tables import percent, whole
+from ifam.verdict.statement import images
 
 
 def parts(report: Report) -> dict[str, Any]:

@@ -1,75 +1,26 @@
 """The verdict in plain words."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from ifam.console import FEW
 from ifam.interventions import Intervention
 from ifam.report.content import Report
-from ifam.report.tables import images, interval, percent
+from ifam.report.tables import interval, percent
+from ifam.verdict import Statement, judge
+from ifam.verdict.statement import CLOSE, Kind, images
 from ifam.verify import Certificate
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """One point of the verdict; ``kind`` is good, caution or bad, and said in words as well."""
-
-    heading: str
-    text: str
-    kind: str
-
-
 def verdict(report: Report) -> list[Statement]:
-    """Accuracy, evidence, guarantee, leakage, and what is odd about the parts."""
-    found = [_accuracy(report), _evidence(report), guarantee(report), *_beyond(report), _parts(report)]
-    return [statement for statement in found if statement is not None]
-
-
-CLOSE = 0.05
-"""worst group within these points of the average"""
-
-
-def _accuracy(report: Report) -> Statement:
-    evaluation = report.evaluation
-    text = (
-        f"On {images(evaluation.num_samples, _split(report))} the model is right in {percent(evaluation.accuracy)} "
-        f"(95\u00a0% interval {interval(evaluation.accuracy_interval)})."
+    """What the evaluation says, then guarantee, leakage, and what is odd about the parts."""
+    found = judge(
+        replace(report.evaluation, split="") if report.data.split == "all" else report.evaluation,
+        training_group_sizes=report.data.trained_on,
+        is_faithful=report.model.is_faithful,
+        background=report.background,
     )
-    if not report.groups:
-        return Statement(
-            heading="Accuracy",
-            text=f"{text} The data names no groups: whether a kind of image fares worse was not measured.",
-            kind="caution",
-        )
-    worst = report.groups[0]
-    gap = evaluation.accuracy - (worst.accuracy.estimate or 0)
-    text += (
-        f" In its worst group, {worst.name}, it is right in {percent(worst.accuracy.estimate)} of "
-        f"{images(worst.count)} ({interval(worst.accuracy)}): {100 * gap:.1f} points below all images."
-    )
-    kind = "good" if gap <= CLOSE else "caution"
-    guessing = 1 / report.model.num_classes
-    if worst.count < FEW:
-        text += " So few images say little."
-    elif worst.accuracy.high is not None and worst.accuracy.high <= guessing:
-        text, kind = f"{text} That is no better than guessing.", "bad"
-    elif (worst.accuracy.estimate or 0) <= guessing:
-        text, kind = f"{text} That may be no better than guessing.", "bad"
-    return Statement(heading="Accuracy", text=text, kind=kind)
-
-
-def _split(report: Report) -> str:
-    return "" if report.data.split == "all" else report.data.split
-
-
-def _evidence(report: Report) -> Statement | None:
-    if not report.model.is_faithful:
-        return None
-    evaluation = report.evaluation
-    text = f"A prediction rests on {percent(evaluation.mean_kept)} of the image on average."
-    empty = evaluation.no_evidence or 0
-    if empty:
-        text += f" In {images(empty)} nothing was selected: those answers have no evidence behind them."
-    return Statement(heading="Evidence", text=text, kind="caution" if empty else "good")
+    found = [replace(one, next_step=one.next_step.replace("ifam report RUN DATA", "below")) for one in found]
+    parts = _parts(report)
+    return [*found, guarantee(report), *_beyond(report), *([] if parts is None else [parts])]
 
 
 def guarantee(report: Report) -> Statement:
@@ -105,14 +56,44 @@ def _beyond(report: Report) -> list[Statement]:
     found = report.certificate
     if found is None:
         return []
-    moved = (
-        f"With the background of another photograph the mask keeps {percent(found.mask_iou)} of itself (IoU, mean), "
-        f"and {percent(found.answers_moved)} of the answers change. No guarantee covers this."
-    )
+    kind: Kind = "good" if found.answers_moved <= CLOSE and not found.is_one_answer else "caution"
+    text = f"{other_backgrounds(found)} No guarantee covers this."
+    if found.background_decides:
+        text, kind = f"{text} The background decides the answer, by way of the mask: do not trust this model.", "bad"
     return [
-        Statement(heading="Other backgrounds", text=moved, kind="good" if found.answers_moved <= CLOSE else "caution"),
+        Statement(heading="Other backgrounds", text=text, kind=kind),
+        mask_alone(found),
         leakage(found),
     ]
+
+
+def other_backgrounds(found: Certificate) -> str:
+    """How far the mask and the answers move when the background is another one."""
+    return (
+        f"Before the backgrounds of {found.setting.rounds} other photographs, of another answer where there is one, "
+        f"the mask keeps {percent(found.mask_iou)} of itself (IoU, mean), {percent(found.answers_moved)} "
+        f"({interval(found.answers_moved_interval)}) of the answers change, and {percent(found.answers_followed)} "
+        "become the answer of the other photograph."
+    )
+
+
+def mask_alone(found: Certificate) -> Statement:
+    """What the mask decides when nothing of the object is left in it."""
+    heading = "Mask alone"
+    if found.most_decided is None:
+        return Statement(heading=heading, text="Not measured: no image has anything selected.", kind="caution")
+    what, most = found.most_decided
+    text = (
+        f"With every pixel inside the mask replaced by {what}, {percent(most.stays.estimate)} "
+        f"({interval(most.stays)}) of the answers stay; by chance {percent(most.chance)} would."
+    )
+    if found.mask_decides:
+        text += " The mask decides the answer, not what lies in it: do not trust this model's map."
+        return Statement(heading=heading, text=text, kind="bad")
+    if found.is_one_answer:
+        text += " Every answer is the same, so that says nothing."
+        return Statement(heading=heading, text=text, kind="caution")
+    return Statement(heading=heading, text=f"{text} What lies in the mask decides.", kind="good")
 
 
 def leakage(found: Certificate) -> Statement:
@@ -121,8 +102,9 @@ def leakage(found: Certificate) -> Statement:
     if leak is None:
         return Statement(heading=heading, text="Not measured: too few images of two answers.", kind="caution")
     text = (
-        f"From the shapes of the masks alone {percent(leak.balanced_accuracy)} of the answers can be told "
-        f"({100 * leak.low:.1f}–{100 * leak.high:.1f} %; chance {percent(leak.chance)}; {images(leak.num_images)}): "
+        f"From the masks alone a linear classifier tells {percent(leak.linear.estimate)} ({interval(leak.linear)}) of "
+        f"the answers, a non-linear one {percent(leak.nonlinear.estimate)} ({interval(leak.nonlinear)}); chance is "
+        f"{percent(leak.chance)} ({images(leak.num_images)}): "
     )
     if leak.is_suspicious:
         return Statement(
@@ -141,4 +123,5 @@ def _parts(report: Report) -> Statement | None:
         )
     elif not flagged:
         return None
-    return Statement(heading="Parts", text=text, kind="caution")
+    step = "look at the parts in section 4; docs/training.md, how many parts"
+    return Statement(heading="Parts", text=text, kind="caution", next_step=step)

@@ -9,6 +9,7 @@ from ifam.intervene import Study
 from ifam.interventions import Intervention, Trial
 from ifam.metrics.bootstrap import Interval
 from ifam.report.content import Amount, Counts, Origin, PartFacts, Report, Slice
+from ifam.verdict.statement import images
 from ifam.verify import Certificate
 
 MOST_ROWS = 100
@@ -41,11 +42,6 @@ def interval(found: Interval | None) -> str:
     if found is None or found.low is None or found.high is None:
         return EMPTY
     return f"{100 * found.low:.1f}–{100 * found.high:.1f}\u00a0%"
-
-
-def images(number: int, kind: str = "") -> str:
-    """``1 image``, ``1,582 test images``."""
-    return f"{number:,} {kind}{' ' if kind else ''}image{'' if number == 1 else 's'}"
 
 
 def counts(caption: str, found: Counts, trained_on: Mapping[str, int] | None = None) -> Table:
@@ -132,7 +128,7 @@ def trials(study: Study) -> Table:
     """What was tried on the validation split."""
     rows = [[*_trial(trial), whole(trial.beats_none)] for trial in study.trials]
     chosen_by = CRITERION_NAMES[study.chosen_by]
-    caption = f"Tried on {images(study.trials[0].num_samples, 'validation')}, best {chosen_by} first"
+    caption = f"Tried on {images(study.trials[0].num_samples, 'val')}, best {chosen_by} first"
     return _cut(caption, [*_TRIAL_COLUMNS, "beats none"], rows)
 
 
@@ -171,6 +167,19 @@ def certificate(found: Certificate) -> Table:
     return Table(caption=caption, columns=["pixels replaced", "images whose logits changed", "bits changed"], rows=rows)
 
 
+def mask_alone(found: Certificate) -> Table:
+    """How many answers stay when the inside of the mask is replaced."""
+    rows = [
+        [f"inside the mask, by {what}", f"{percent(one.stays.estimate)} ({interval(one.stays)})", percent(one.chance)]
+        for what, one in found.mask_alone.items()
+    ]
+    return Table(
+        caption="The mask is held, and nothing of the object is left in it",
+        columns=["pixels replaced", "answers that stay", "by chance"],
+        rows=rows,
+    )
+
+
 def _changes(changed: int, bits: int) -> list[str]:
     return [f"{changed:,}", f"{bits:,}"]
 
@@ -183,7 +192,7 @@ def origin(found: Origin) -> Table:
         ["command", found.command or "from Python"],
         ["written", f"{found.written}, in {found.seconds:.0f} s"],
         *([name, value] for name, value in found.machine.items()),
-        ["weights, SHA-256", found.weights_sha256 or "not from a file"],
+        ["weights, SHA-256", found.weights_sha256],
         ["listing of the data, SHA-256", f"{found.listing_sha256} ({same[found.same_listing]})"],
         [f"bytes of the {images(found.images_hashed)} reported on, SHA-256", found.images_sha256],
     ]

@@ -8,8 +8,9 @@ import torch
 from ifam.config import Precision
 from ifam.data.table import ImageTable
 from ifam.errors import UsageError
-from ifam.files import make_room, write_text
+from ifam.files import write_text
 from ifam.model.two_stage import IFAM
+from ifam.outputs import containing, make_room_for
 from ifam.report.collect import Source, collect_report
 from ifam.report.content import Report
 from ifam.report.page import page
@@ -23,6 +24,7 @@ def write_report(
     path: str | Path,
     *,
     run: str | Path = "a model in memory",
+    data: str | Path | None = None,
     split: str = "test",
     command: str | None = None,
     with_keypoint_error: bool = False,
@@ -36,10 +38,11 @@ def write_report(
 ) -> Report:
     """Measure ``model`` on a split and write what was found to ``path``, whole or not at all.
 
-    ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``with_keypoint_error``:
-    where there are keypoints; it takes a pass over the training split, which nothing else needs. ``as_read``: the data
-    before it got the splits that the run made of it, to tell whether it is that of the training. ``progress``: from
-    what is being done to a function of (images done, images in all).
+    ``run``: the folder that the model was loaded from, for its hash, configuration and name. ``data``: what the table
+    was read from, for its name; None for the folder that the table names. The report says nothing of where either lies.
+    ``with_keypoint_error``: where there are keypoints; it takes a pass over the training split, which nothing else
+    needs. ``as_read``: the data before it got the splits that the run made of it, to tell whether it is that of the
+    training. ``progress``: from what is being done to a function of (images done, images in all).
 
     Raises:
         UsageError: a model without parts, a ``path`` that cannot be, or Jinja2 is not installed.
@@ -49,7 +52,7 @@ def write_report(
     report = collect_report(
         model,
         table,
-        Source(run=Path(run), split=split, command=command, as_read=as_read),
+        Source(run=Path(run), split=split, command=command, as_read=as_read, data=None if data is None else str(data)),
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -86,4 +89,4 @@ def require_possible(path: Path) -> None:
         import jinja2  # noqa: F401
     except ImportError as error:
         raise UsageError("report: expected Jinja2, found none; pip install 'ifam[report]'") from error
-    make_room(path)
+    make_room_for(path, containing('<meta name="generator" content="ifam '))

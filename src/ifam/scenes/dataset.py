@@ -19,10 +19,11 @@ import numpy as np
 from PIL import Image
 
 from ifam.errors import UsageError
-from ifam.files import make_folder, write_text
+from ifam.files import make_folder, to_json, write_text
 from ifam.scenes.creatures import CLASSES
 from ifam.scenes.places import PLACES
 from ifam.scenes.scene import SIZE, VARIANTS, Recipe, Variant, draw
+from ifam.temporaries import remove_leftovers, temporary_name
 
 SPLITS = ("train", "val", "test")
 USUAL_PLACE = (1, 0)  # of each class
@@ -125,7 +126,8 @@ def write_scenes(
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder}: expected a new folder for the scenes, got one with other files; choose another")
     make_folder(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    remove_leftovers(folder.parent)
+    temporary = temporary_name(folder)
     plans = {variant: plan(config, variant) for variant in VARIANTS}
     total, done = sum(map(len, plans.values())), 0
     try:
@@ -134,7 +136,7 @@ def write_scenes(
                 done += 1
                 if progress is not None:
                     progress(done, total)
-        write_text(temporary / record.name, json.dumps(asdict(config), indent=1) + "\n")
+        write_text(temporary / record.name, to_json(asdict(config), indent=1) + "\n")
         try:
             if folder.exists():
                 folder.rmdir()

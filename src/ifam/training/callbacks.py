@@ -1,6 +1,5 @@
 """What a run writes down and shows while it goes on."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ifam.data.module import batches_done
 from ifam.errors import CheckpointError
-from ifam.files import append_line, parse_json, write_text
+from ifam.files import append_line, parse_json, to_json, write_text
 from ifam.storage import save
 from ifam.training.module import TrainingModule
 
@@ -46,7 +45,7 @@ class MetricsFile(Callback):
         }
         if isinstance(module, TrainingModule) and module.score is not None:
             line["val/groups"] = {name: group.accuracy for name, group in module.score.groups.items()}
-        append_line(self.path, json.dumps(line))  # on the disk: the checkpoint that follows counts on it
+        append_line(self.path, to_json(line))  # on the disk: the checkpoint that follows counts on it
 
     @property
     def _seconds(self) -> float:

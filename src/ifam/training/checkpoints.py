@@ -69,7 +69,13 @@ class WholeFiles(TorchCheckpointIO):
         """See `ifam.files.replacing`."""
         size = sum(tensor.nbytes for tensor in _tensors(checkpoint))
         with replacing(path, size=size) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch fails again as it closes a half-written file: what a signal raised before that says why
+                if error.__context__ is not None:
+                    raise error.__context__ from None
+                raise
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,22 @@ from typing import Any
 from ifam import config as configuration
 from ifam.config import TrainingConfig
 from ifam.data.table import ImageTable
-from ifam.errors import CheckpointError, DataError, IfamError, OutputError, TrainingError, UsageError, first_line
-from ifam.files import make_folder, read_json
+from ifam.errors import (
+    CheckpointError,
+    DataError,
+    IfamError,
+    MovedError,
+    OutputError,
+    TrainingError,
+    UsageError,
+    WorkerError,
+    first_line,
+)
+from ifam.files import check_name, make_room
 from ifam.model.pickles import read_pickle
-from ifam.storage import CONFIG, DATA, WEIGHTS
+from ifam.model_card import CARD
+from ifam.storage import CONFIG, CONTENTS, DATA, DESCRIPTION, SPLIT_BY, SPLITS, TRAINED, WEIGHTS, remembered
+from ifam.training.splits import Prepared
 from ifam.training.stopping import StopRequest
 
 METRICS, RESULT, CHECKPOINTS = "metrics.jsonl", "result.json", "checkpoints"
@@ -34,6 +47,7 @@ def check_folder(folder: Path, config: TrainingConfig, table: ImageTable, resume
     Raises:
         UsageError, CheckpointError: see above.
     """
+    check_name(folder / LAST)
     if resume:
         return _check_resumable(folder, config, table)
     if (folder / LAST).exists() or (folder / FIRST / LAST).exists():
@@ -43,7 +57,25 @@ def check_folder(folder: Path, config: TrainingConfig, table: ImageTable, resume
             f"{folder}: expected a new folder, got one that holds a model without a checkpoint to go on from; choose "
             "another, or delete it; of a run that was killed in its first epoch, --resume begins again"
         )
-    return make_folder(folder)
+    _check_foreign(folder)
+    return make_room(folder / LAST)
+
+
+def _check_foreign(folder: Path) -> None:
+    """Refuse a folder with files of other origin that a run would write over; one that has just begun may be there."""
+    names = (CONFIG, DATA, SPLITS, DESCRIPTION, CARD, METRICS, RESULT)
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not _has_begun(folder):
+        raise UsageError(
+            f"{folder}: expected a new folder, got one with a {there[0]} of something else; choose another"
+        )
+
+
+def _has_begun(folder: Path) -> bool:
+    try:
+        return remembered(folder).keys() >= {"classes", "digest"}
+    except CheckpointError:
+        return False
 
 
 def describe_data(table: ImageTable) -> dict[str, Any]:
@@ -54,6 +86,15 @@ def describe_data(table: ImageTable) -> dict[str, Any]:
         "groups": list(table.group_names),
         "images": len(rows),
         "digest": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+    }
+
+
+def describe_training(prepared: Prepared) -> dict[str, Any]:
+    """What ``data.json`` remembers besides: the images of each class that were trained on, and the contents of all."""
+    return {
+        TRAINED: prepared.table.select("train").class_counts(),
+        SPLIT_BY: prepared.table.split_by,
+        CONTENTS: {name: f"{size} {digest}" for name, (size, digest) in prepared.contents.items()},
     }
 
 
@@ -85,7 +126,7 @@ def check_same_settings(folder: Path, config: TrainingConfig) -> None:
 
 def check_same_data(folder: Path, table: ImageTable) -> None:
     """Refuse a run on other data."""
-    before = read_json(folder / DATA, CheckpointError)
+    before = remembered(folder)
     now = describe_data(table)
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:
@@ -142,14 +183,11 @@ def saying_how_to_go_on(folder: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:  # the latter is what Lightning makes of the former
         raise KeyboardInterrupt(f"interrupted; {how_to_go_on(folder)}") from stop
+    except MovedError:  # what can be gone on from there is another run
+        raise
     except (DataError, OutputError) as error:
         if _last_checkpoint(folder) is None:
             raise
         raise type(error)(f"{error}; {how_to_go_on(folder)}") from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise TrainingError(
-            f"workers: expected loader processes that live as long as the run, got: {error}; often memory was short: "
-            f"try fewer --workers; {how_to_go_on(folder)}"
-        ) from error
+    except WorkerError as error:
+        raise TrainingError(f"{error}; {how_to_go_on(folder)}") from error

@@ -1,4 +1,4 @@
-"""What a run settles before it starts: the splits, what is done to an image, and where the prototypes begin."""
+"""What a run settles before it starts: what is done to an image, and where the prototypes begin."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,10 +7,9 @@ import torch
 from timm.models.vision_transformer import Block
 
 from ifam.config import SelectBy, TrainingConfig
-from ifam.data.images import image_size
+from ifam.data.images import BITS, has_16_bits, image_size, open_image, too_dark
 from ifam.data.module import ImageDataModule
-from ifam.data.rows import check_classes
-from ifam.data.table import ImageTable
+from ifam.data.table import ImageTable, evenly_spaced
 from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.files import printable
@@ -19,42 +18,88 @@ from ifam.model.parts import lean_to_centre
 from ifam.model.two_stage import IFAM
 
 XRAY_MEAN, XRAY_STD = 0.48865, 0.24621
+IMAGENET_CROP_RATIO = 224 / 256
+"""of the published code, at test time"""
 INITIAL_IMAGES = 96
+FEWEST_PATCHES, GOOD_PATCHES = 3, 8
+"""on each side of an image: what the losses of the parts need, and what leaves them some room"""
+SEEN = 20
+"""images that are looked at before a training for the bits that they use"""
 FEW_VALIDATION_IMAGES = 20
 """fewer, and a single image moves the score that chooses the best epoch by more than 5 points"""
 
 
-def prepare_splits(table: ImageTable, seed: int) -> ImageTable:
-    """The table with a training and a validation split, made from its images where it has none."""
-    check_classes(table.root, table.class_names)
-    if not table.splits:
-        table = table.with_splits(seed=seed)
-    if "train" not in table.splits:
-        raise DataError(f"{table.root}: expected a train split, got {', '.join(table.splits)}; choose the folder above")
-    return table if "val" in table.splits else table.with_validation(seed=seed)
+def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConfig) -> list[str]:
+    """Set image size and statistics: as configured, else after the images and the backbone.
 
+    Returns:
+        Lines that the user should read: that images are enlarged, that 16-bit images are very dark.
 
-def fit_preprocessing(model: Classifier, table: ImageTable, config: TrainingConfig) -> None:
-    """Image size and statistics: as configured, else after the images and the backbone."""
-    size = config.model.image_size
+    Raises:
+        UsageError: the configured size has too few patches.
+    """
+    size, said = config.model.image_size, []
     if size is None:
-        _fit_image_size(model, image_size_of(table))
+        said += _fit_image_size(model, image_size_of(table))
     else:
         model.set_image_size((size, size) if isinstance(size, int) else size)
+        _check_grid(model, config)
     if config.augmentation == "xray":
         model.preprocessing = replace(model.preprocessing, resize="squash", mean=(XRAY_MEAN,) * 3, std=(XRAY_STD,) * 3)
+    if config.augmentation == "imagenet":
+        model.preprocessing = replace(model.preprocessing, crop_ratio=IMAGENET_CROP_RATIO)
+    return said + [f"warning: {line}" for line in too_dark(_bits_of_16(table))]
 
 
-def _fit_image_size(model: Classifier, found: tuple[int, int]) -> None:
-    """The images' size in whole patches, at most the backbone's own; its own where it takes no such images."""
+def _fit_image_size(model: Classifier, found: tuple[int, int]) -> list[str]:
+    """The images' size in whole patches, at most the backbone's own; its own where it takes no such images.
+
+    Images of fewer than three patches on a side are enlarged, as they lie, until the shorter side has eight. The line
+    that says so is returned.
+    """
     largest, patch = model.backbone.image_size, model.backbone.patch_size
+    fewest = min(pixels / side for pixels, side in zip(found, patch, strict=True))
+    scale = GOOD_PATCHES / fewest if round(fewest) < FEWEST_PATCHES else 1.0
     height, width = (
-        min(most, max(1, round(pixels / side)) * side) for pixels, side, most in zip(found, patch, largest, strict=True)
+        min(most, max(1, round(scale * pixels / side)) * side)
+        for pixels, side, most in zip(found, patch, largest, strict=True)
     )
     try:
         model.set_image_size((height, width))
     except UsageError:
         model.set_image_size(largest)
+    if scale == 1:
+        return []
+    height, width = model.preprocessing.image_size
+    return [
+        f"images of {found[1]} × {found[0]} pixels are enlarged to {width} × {height}: the backbone's patches have "
+        f"{patch[1]} × {patch[0]}; --image-size chooses another size"
+    ]
+
+
+def _check_grid(model: Classifier, config: TrainingConfig) -> None:
+    """Refuse a size under the `FEWEST_PATCHES` where the losses or the first prototypes need them."""
+    size, patch, losses = model.preprocessing.image_size, model.backbone.patch_size, config.losses
+    needed = losses.foreground_presence or losses.background_presence or config.model.prototype_init == "centre"
+    if not (isinstance(model, IFAM) and needed) or min(grid := model.stage1.grid(size)) >= FEWEST_PATCHES:
+        return
+    raise UsageError(
+        f"image size: expected a token grid of at least {FEWEST_PATCHES}×{FEWEST_PATCHES}, got {grid[0]}×{grid[1]} of "
+        f"patches of {patch[1]} × {patch[0]} pixels; use --image-size {GOOD_PATCHES * max(patch)} (at least "
+        f"{FEWEST_PATCHES * max(patch)}), or a smaller patch"
+    )
+
+
+def _bits_of_16(table: ImageTable) -> list[int]:
+    """Of some training images of 16 bits, how many of them they use; of images of 8 bits only headers are read."""
+    bits = []
+    for sample in evenly_spaced(table.select("train").samples, SEEN):
+        try:
+            if has_16_bits(sample.path):
+                bits.append(open_image(sample.path).info[BITS])
+        except DataError:
+            continue
+    return bits
 
 
 def image_size_of(table: ImageTable, sample: int = 50) -> tuple[int, int]:

@@ -194,7 +194,8 @@ class LastLayer(PlainFineTuning):
             raise DataError(f"{table.root}: expected 2 validation images or more of a group for dfr, got 1 of {few[0]}")
         held_out = table.select("val").samples
         strata = {sample.name: f"{sample.label}/{sample.group}" for sample in held_out}
-        halves = stratified_splits(strata, seed=self.config.seed, fractions=(0.5, 0.5, 0.0))
+        units = {sample.name: sample.unit for sample in held_out if sample.unit}
+        halves = stratified_splits(strata, units=units, seed=self.config.seed, fractions=(0.5, 0.5, 0.0))
         kept = [sample for sample in table.samples if sample.split == "test"]
         return replace(table, samples=(*kept, *(replace(each, split=halves[each.name]) for each in held_out)))
 

@@ -20,12 +20,13 @@ from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
 from ifam.device import pick_device
 from ifam.errors import DataError
-from ifam.files import read_json, remove_leftovers, write_text
+from ifam.files import check_name, printable, read_json, to_json, write_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
 from ifam.model_card import CARD, TrainingRecord, model_card
 from ifam.processes import Processes, joined
-from ifam.storage import CONFIG, DATA, DESCRIPTION, SPLITS, WEIGHTS, load, save
+from ifam.storage import CONFIG, DATA, SPLITS, known_contents, known_splits, load, save
+from ifam.temporaries import remove_leftovers
 from ifam.training.callbacks import BestModel, MetricsFile, ProgressBar
 from ifam.training.checkpoints import Checkpoints
 from ifam.training.folder import (
@@ -36,6 +37,7 @@ from ifam.training.folder import (
     RESULT,
     check_folder,
     describe_data,
+    describe_training,
     naming_checkpoint,
     saying_how_to_go_on,
 )
@@ -49,9 +51,9 @@ from ifam.training.prepare import (
     few_to_choose_by,
     fit_preprocessing,
     initialise_prototypes,
-    prepare_splits,
 )
 from ifam.training.registry import make_method
+from ifam.training.splits import Prepared, prepare_splits
 from ifam.training.stopping import StopRequest, listening
 from ifam.training.trainer import (
     LoggerName,
@@ -68,6 +70,8 @@ class TrainingResult:
     """Where the best model is, and how good it was on the validation split."""
 
     folder: Path
+    table: ImageTable
+    """the data with the splits that it was trained on"""
     best_epoch: int
     """counted from 0"""
     selection_score: float
@@ -102,22 +106,43 @@ def train(
         DataError, TrainingError, OutputError: see there.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message says how to go on.
     """
+    check_logger(logger)
+    make_method(config)  # what it refuses, before the images are read
+    check_name(folder)
+    known, contents = (known_splits(folder), known_contents(folder)) if resume else ({}, {})
+    prepared = prepare_splits(table, config.seed, config.split_by, known=known, contents=contents)
+    return _train(config, table, prepared, folder, resume=resume, logger=logger, say=say)
+
+
+def _train(
+    config: TrainingConfig,
+    table: ImageTable,
+    prepared: Prepared,
+    folder: Path,
+    *,
+    resume: bool,
+    logger: LoggerName | None = None,
+    say: Callable[[str], None],
+) -> TrainingResult:
+    """Of a method that trains twice, each of the runs; ``table``: the data as it was given."""
     started = time.monotonic()
     method = make_method(config)
-    check_logger(logger)
     device = torch.device(pick_device(config.device))
-    splits = prepare_splits(table, config.seed)
+    splits = prepared.table
     own = method.prepare(splits)
     with joined(device.type) as processes, listening() as stop, ExitStack() as held:
         check_processes(config, processes)
         say = say if processes.is_first else _say_nothing
 
         def claim() -> None:
-            check_folder(folder, config, table, resume)
+            check_folder(folder, config, table, resume)  # before anything is made there
             held.enter_context(locked(folder / LOCK))
-            _describe_run(folder, config, table, splits)
+            check_folder(folder, config, table, resume)  # another run may have come and gone meanwhile
+            _describe_run(folder, config, table, prepared)
 
         processes.first_alone(claim)
+        for line in prepared.oddities:
+            say(printable(line))
         _run_first(method, splits, folder, device, resume=resume, say=say)
         with saying_how_to_go_on(folder):
             last = folder / LAST if resume and (folder / LAST).is_file() else None
@@ -136,8 +161,8 @@ def train(
                 say(few)
             model = _calibrate_best(folder, own, method.config, device, processes)
             seconds = metrics.earlier + time.monotonic() - started
-            (result,) = processes.first_alone(lambda: _finish(folder, model, own, method.config, best, seconds))
-        return result
+            (values,) = processes.first_alone(lambda: _finish(folder, model, own, method.config, best, seconds))
+        return TrainingResult(folder=folder, table=splits, **values)
 
 
 def _prepare(
@@ -154,7 +179,8 @@ def _prepare(
     config = method.config
     seed_everything(config.seed, verbose=False)
     model = method.build(splits.class_names)
-    fit_preprocessing(model, splits, config)
+    for line in fit_preprocessing(model, splits, config):
+        say(line)
     if doubt := doubts(model):
         say(doubt)
     if not begun:
@@ -199,7 +225,8 @@ def _run_first(
         return
     first = folder / FIRST
     say(f"first run, in {first}: {method.first_run.method}")
-    train(method.first_run, table, first, resume=resume and (first / CONFIG).is_file(), say=say)
+    prepared = Prepared(table=table, contents={}, oddities=())
+    _train(method.first_run, table, prepared, first, resume=resume and (first / CONFIG).is_file(), say=say)
     with saying_how_to_go_on(folder):
         found = method.follow(load(first).to(device), table)
     say(f"second run, in {folder}: {method.config.method}{'; ' if found else ''}{found}")
@@ -207,8 +234,11 @@ def _run_first(
 
 def _finish(
     folder: Path, model: Classifier, table: ImageTable, config: TrainingConfig, best: BestModel, seconds: float
-) -> TrainingResult:
-    """The last files, ``result.json`` at the end: with it the run is complete, and keeps the time that it took."""
+) -> dict[str, Any]:
+    """What `TrainingResult` says in numbers, after the last files are written.
+
+    With ``result.json``, which comes at the end, the run is complete, and keeps the time that it took.
+    """
     assert best.epoch is not None
     if isinstance(model, IFAM):  # with the thresholds
         save(model, folder)
@@ -217,17 +247,18 @@ def _finish(
     if path.is_file():
         seconds = read_json(path).get("seconds", seconds)
     values: dict[str, Any] = {"best_epoch": best.epoch, "selection_score": best.best, "seconds": seconds}
-    write_text(path, json.dumps(values, indent=1) + "\n")
-    return TrainingResult(folder=folder, **values)
+    write_text(path, to_json(values, indent=1) + "\n")
+    return values
 
 
-def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, table: ImageTable) -> None:
+def _describe_run(folder: Path, config: TrainingConfig, given: ImageTable, prepared: Prepared) -> None:
     """Settings and data, and the splits where the run made them. With the settings, which come last, it has begun."""
-    for name in (LAST, WEIGHTS, DESCRIPTION, METRICS):
-        remove_leftovers(folder / name)
-    write_text(folder / DATA, json.dumps(describe_data(given), indent=1) + "\n")
-    if table != given:
-        write_text(folder / SPLITS, json.dumps({sample.name: sample.split for sample in table.samples}) + "\n")
+    for place in (folder, (folder / LAST).parent):
+        remove_leftovers(place)
+    splits = {sample.name: sample.split for sample in prepared.table.samples}
+    write_text(folder / DATA, to_json(describe_data(given) | describe_training(prepared)) + "\n")
+    if splits != {sample.name: sample.split for sample in given.samples}:
+        write_text(folder / SPLITS, to_json(splits) + "\n")
     write_text(folder / CONFIG, yaml.safe_dump(configuration.to_dict(config), sort_keys=False))
 
 

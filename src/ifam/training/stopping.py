@@ -1,21 +1,19 @@
-"""Ctrl-C and SIGTERM as a request, so that no step is cut in two."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request, so that no step is cut in two."""
 
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from ifam.processes import started
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ifam.signals import HANGUP, give_back, leave_terminal, take_over
 
 
 class StopRequest:
     """Whether the user or the batch system has asked the run to stop. A second request stops it at once.
 
-    So does the first while nobody ``awaits`` it: before the first step, and after the last.
+    So does the first while nobody ``awaits`` it: before the first step, and after the last. A terminal that is closed
+    may say so twice, by its shell and by the system: that is one request.
     """
 
     def __init__(self) -> None:
@@ -24,12 +22,15 @@ class StopRequest:
 
     def listen(self) -> None:
         """Take the signals over; Lightning does the same when a run starts, and stops at the next batch."""
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._take)
+        take_over(self._take)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        if number == HANGUP:
+            leave_terminal()
+            if self.asked:
+                return
         if self.asked or not self.awaited:
+            self.asked = True
             raise KeyboardInterrupt
         self.asked = True
         if started().is_first:
@@ -39,12 +40,9 @@ class StopRequest:
 @contextmanager
 def listening() -> Iterator[StopRequest]:
     """A request that the signals make, until the block ends."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     request = StopRequest()
-    request.listen()
+    before = take_over(request._take)
     try:
         yield request
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        give_back(before)

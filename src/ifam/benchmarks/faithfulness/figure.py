@@ -10,6 +10,7 @@ import numpy as np
 from ifam.benchmarks.faithfulness.explainers import EXPLAINERS, OWN
 from ifam.benchmarks.faithfulness.report import MODELS, Row, grouped
 from ifam.files import replacing
+from ifam.outputs import mark_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def draw(rows: Sequence[Row], photographs: Sequence[Any], path: Path) -> None:
         else:
             panel.set_axis_off()
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=110, format="png", **mark_of(path))
 
 
 def _panels(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ifam.benchmarks.faithfulness.explainers import EXPLAINERS
 from ifam.benchmarks.faithfulness.measures import SHARES, Protocol
-from ifam.benchmarks.report import circumstances
+from ifam.benchmarks.report import KNOWN_WEIGHTS, circumstances
 
 PHOTOGRAPHS = {
     "photo_flips": "flips, other photograph",
@@ -74,10 +74,11 @@ def to_markdown(content: Mapping[str, Any]) -> str:
     """Both tables with how they were made."""
     rows = [Row(**row) for row in content["rows"]]
     where, protocol, context = content["circumstances"], content["protocol"], content["context"]
+    weights = [f" `{name}` is {what}." for name, what in KNOWN_WEIGHTS.items() if name in content["command"]]
     lines = [
         "# Faithfulness: iFAM's map against maps made afterwards",
         f"Measured {where['date']} on {where['cpu']}, {where['threads']} threads, torch {where['versions']['torch']}: "
-        f"`{content['command']}`. Mean (lowest–highest) over seeds; ↑ higher is better, ↓ lower.",
+        f"`{content['command']}`. Mean (lowest–highest) over seeds; ↑ higher is better, ↓ lower.{''.join(weights)}",
     ]
     for part, title, columns, facts in (
         ("photographs", "## Photographs", PHOTOGRAPHS, _about_photographs(protocol, context)),

@@ -29,6 +29,7 @@ from ifam.benchmarks.faithfulness.measures import (
 )
 from ifam.benchmarks.faithfulness.report import MODELS, Row, protocol_of, rows_of, to_json, to_markdown
 from ifam.benchmarks.measure import seeded, take_or_train
+from ifam.benchmarks.report import is_earlier
 from ifam.benchmarks.run import Options, chosen_rows, configuration_of
 from ifam.benchmarks.suite import BENCHMARKS
 from ifam.console import show_progress
@@ -36,9 +37,11 @@ from ifam.data.batch import reading_all
 from ifam.data.read import read_table
 from ifam.errors import UsageError
 from ifam.explanations.explanation import to_photograph
-from ifam.files import make_room, sha256, write_text
+from ifam.files import sha256, write_text
+from ifam.files import to_json as json_text
 from ifam.model.base import Classifier
 from ifam.model.two_stage import IFAM
+from ifam.outputs import make_room_for
 from ifam.storage import WEIGHTS, load
 from ifam.training.folder import describe_data
 
@@ -81,7 +84,7 @@ def run_faithfulness(request: Request, say: Callable[[str], None] = print) -> li
     check_installed()
     files = [request.json_path, request.markdown_path, request.figure]
     for path in files:
-        make_room(path)
+        make_room_for(path, is_earlier)
     chosen = _chosen(request.options.methods)
     book = _Book(request)
     for seed in request.options.seeds:
@@ -149,7 +152,7 @@ class _Book:
     def write(self, *, figure: bool = False) -> None:
         """The files."""
         content = to_json(self.request.command, self.protocol, self.context, self.rows)
-        write_text(self.request.json_path, json.dumps(content) + "\n")
+        write_text(self.request.json_path, json_text(content) + "\n")
         write_text(self.request.markdown_path, to_markdown(content))
         if figure:
             draw(self.rows, self.pictures, self.request.figure)

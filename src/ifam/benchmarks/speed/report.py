@@ -9,6 +9,7 @@ from ifam.benchmarks.report import circumstances
 from ifam.benchmarks.speed.cases import Measurement
 from ifam.benchmarks.speed.timing import is_cuda, medians
 from ifam.files import replacing
+from ifam.outputs import mark_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,7 @@ def draw(found: Mapping[str, Sequence[Measurement]], path: Path) -> bool:
     for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         _draw_curve(axes, *curve)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+        figure.savefig(temporary, dpi=150, format="png", **mark_of(path))
     return True
 
 

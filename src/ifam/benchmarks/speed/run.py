@@ -1,15 +1,17 @@
 """The speed benchmark from its cases to its files."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ifam.benchmarks.report import is_earlier
 from ifam.benchmarks.speed.cases import Bench, Measurement
 from ifam.benchmarks.speed.report import draw, to_json, to_markdown
 from ifam.benchmarks.speed.suite import on_cpu, on_gpu
 from ifam.benchmarks.speed.timing import is_cuda
 from ifam.errors import UsageError
-from ifam.files import make_room, write_text
+from ifam.files import to_json as json_text
+from ifam.files import write_text
+from ifam.outputs import make_room_for
 
 
 def run_speed(
@@ -28,7 +30,7 @@ def run_speed(
         raise UsageError(f"methods: expected some of {', '.join(cases)}, got {unknown[0]!r}")
     markdown, figure = json_path.with_suffix(".md"), json_path.with_suffix(".png")
     for path in (json_path, markdown, figure):
-        make_room(path)
+        make_room_for(path, is_earlier)
     titles = {name: case.title for name, case in cases.items()}
     found: dict[str, list[Measurement]] = {}
     for name, case in cases.items():
@@ -37,6 +39,6 @@ def run_speed(
         for number, setting in enumerate(case.settings, start=1):
             say(f"{case.title}, {number} of {len(case.settings)}: {setting}")
             found.setdefault(name, []).append(case.measure(setting, bench))
-            write_text(json_path, json.dumps(to_json(command, bench.device, found), indent=1) + "\n")
+            write_text(json_path, json_text(to_json(command, bench.device, found), indent=1) + "\n")
             write_text(markdown, to_markdown(command, bench.device, titles, found))
     return [json_path, markdown, *([figure] if draw(found, figure) else [])]
