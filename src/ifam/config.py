@@ -12,6 +12,8 @@ from ifam.errors import UsageError, first_line
 
 MethodName = Literal["ifam", "pdiscoformer", "erm", "early_mask", "late_mask", "group_dro", "jtt", "masktune", "dfr"]
 MaskGradient = Literal["exact", "bounded", "cut"]
+Evidence = Literal["patches", "pixels"]
+BorrowedBackgrounds = Literal["none", "stage1", "stage2", "both"]
 PrototypeInit = Literal["random", "centre"]
 DroppedParts = Literal["removed", "reassigned"]
 TokenCutFeatures = Literal["tokens", "keys"]
@@ -73,6 +75,9 @@ class ModelConfig:
     centre_lean: float | None = None
     """how far they lean there, in standard deviations of the logits; the rest of where they begin is random; None: 12
     for one part, and 24 for several, of which any may win a token of the surroundings by chance"""
+    evidence: Evidence = "patches"
+    """what the answer rests on at test time: the selected patches, or of these the pixels inside the outline of the
+    object, so that no background is read at its border"""
     masks: str = "annotated"
     """of early_mask and late_mask: annotated, boxes, tokencut, or a folder of mask files named as the images"""
     tokencut_features: TokenCutFeatures = "tokens"
@@ -90,6 +95,7 @@ class ModelConfig:
         _one_of("model.mask_gradient", self.mask_gradient, MaskGradient)
         _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
         _one_of("model.dropped_parts", self.dropped_parts, DroppedParts)
+        _one_of("model.evidence", self.evidence, Evidence)
         _one_of("model.tokencut_features", self.tokencut_features, TokenCutFeatures)
         _between("model.tokencut_threshold", self.tokencut_threshold, -1, 1)
         _between("model.mask_coverage", self.mask_coverage, 0.001, 1)
@@ -175,6 +181,10 @@ class TrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
     augmentation: Augmentation = "birds"
+    borrowed_backgrounds: BorrowedBackgrounds = "none"
+    """which stage is trained on photographs whose background, outside the outline of the object, is another's: in
+    stage2 what surrounds the object in its patches tells nothing of the class; in stage1 the transformed views have
+    other backgrounds, in which the same parts are to be found; methods of one stage: stage2"""
     precision: Precision = "32-true"
     ema: float | None = None
     """decay of the exponential moving average of the weights, or None"""
@@ -202,6 +212,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _one_of("method", self.method, MethodName)
         _one_of("augmentation", self.augmentation, Augmentation)
+        _one_of("borrowed_backgrounds", self.borrowed_backgrounds, BorrowedBackgrounds)
         _one_of("precision", self.precision, Precision)
         _one_of("select_by", self.select_by, SelectBy)
         _one_of("strategy", self.strategy, Strategy)

@@ -179,7 +179,7 @@ def _temperature(records: Accumulator) -> float | None:
 def predict_batch(model: Classifier, batch: Batch, **interventions: Any) -> Prediction:
     """The model's call, with the given masks where it is one that needs them."""
     if isinstance(model, MaskedClassifier) and batch.given_masks is not None:
-        interventions["mask"] = model.token_mask(batch.given_masks)
+        interventions |= {"mask": model.token_mask(batch.given_masks), "pixels": batch.given_masks}
     prediction: Prediction = model(batch.images, **interventions)
     return prediction
 

@@ -26,6 +26,8 @@ class MaskedPrediction(Prediction):
     """(B, h, w) bool: the patches of the mask"""
     kept: Tensor
     """(B,) share of the patches that it holds"""
+    pixels: Tensor
+    """(B, H, W) bool: the pixels that were read: of those patches, with evidence in pixels only inside the mask"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,9 @@ class Selection:
     """(B, h, w) float: the mask as stage 2 uses it: 0 and 1 with the straight-through gradient, or soft"""
     soft: bool = False
     """whether ``weights`` lie between 0 and 1"""
+    margin: Tensor | None = None
+    """(B, h, w) float: by how much the foreground that was not removed wins each token, without noise; enlarged to
+    pixels, it says where the object ends; None for a mask from outside, which consists of whole patches"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,9 @@ class Output(PartDiscovery, Prediction):
     """(B, h, w) bool: what stage 2 sees"""
     kept: Tensor
     """(B,) share of tokens selected; 0 means that nothing supports the prediction"""
+    pixels: Tensor
+    """(B, H, W) bool: what stage 2 reads of the image: the patches of ``mask``, and of these, where the model takes its
+    evidence in pixels, what lies inside the outline of the parts"""
 
 
 def are_numbers(output: Prediction) -> Tensor:

@@ -134,11 +134,22 @@ class Share:
 
     def own(self, values: "Tensor") -> "Tensor":
         """The rows of own images; of all processes together each row once."""
+        return values[self._rows(self.rank) or [0]] if self.counts else values
+
+    def in_order(self, values: "Tensor") -> "Tensor":
+        """Values (B, ...) of every image of the batch in its order, which does not depend on the processes."""
         if not self.counts:
             return values
-        turns = range(self.counts[self.rank])
-        rows = [sum(min(n, turn + (rank < self.rank)) for rank, n in enumerate(self.counts)) for turn in turns]
-        return values[rows or [0]]
+        places = [row for rank in range(len(self.counts)) for row in self._rows(rank)]
+        everyone = self.all(values.detach())
+        ordered = everyone.new_empty(everyone.shape)
+        ordered[places] = everyone
+        return ordered
+
+    def _rows(self, process: int) -> list[int]:
+        """Where in the batch the images of a process lie."""
+        turns = range(self.counts[process])
+        return [sum(min(n, turn + (rank < process)) for rank, n in enumerate(self.counts)) for turn in turns]
 
     def all(self, values: "Tensor") -> "Tensor":
         """Values (B, ...) of every image of the batch, process by process; the gradient reaches own images alone.

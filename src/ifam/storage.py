@@ -38,10 +38,10 @@ CONFIG = "config.yaml"
 """of a run: its settings"""
 OPTIONS = (
     "num_parts", "mask_gradient", "soft_masks", "part_dropout", "stage2_part_dropout", "mask_noise", "dropped_parts",
-    "temperature",
+    "temperature", "evidence",
 )  # fmt: skip
 KINDS: dict[type[Classifier], str] = {IFAM: "ifam", MaskedClassifier: "masked", PlainClassifier: "plain"}
-MASKED_OPTIONS = ("masking", "masks", "coverage", "tokencut_features", "tokencut_threshold")
+MASKED_OPTIONS = ("masking", "masks", "coverage", "tokencut_features", "tokencut_threshold", "evidence")
 
 
 def save(model: Classifier, path: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -151,12 +151,12 @@ def test_a_distillation_token_is_refused(refuses_line: Any) -> None:
 def test_pixels_of_patches() -> None:
     """Of a grid whose last row and column of patches are cut short."""
     mask = torch.rand(3, 3, 2) < 0.5
-    found = pixels_of(mask, (2, 3), torch.zeros(3, 3, 5, 4))
-    assert found.shape == (3, 1, 5, 4)
+    found = pixels_of(mask, (2, 3), (5, 4))
+    assert found.shape == (3, 5, 4)
     for image in range(3):
         for row in range(5):
             for column in range(4):
-                assert found[image, 0, row, column] == mask[image, row // 2, column // 3]
+                assert found[image, row, column] == mask[image, row // 2, column // 3]
 
 
 @torch.inference_mode()
@@ -172,5 +172,6 @@ def test_the_mean_of_selected_patches_reads_no_other(variant: dict[str, Any], ma
         expected = patches[row][mask[row].flatten()].mean(0)
         torch.testing.assert_close(found[row], expected, rtol=0, atol=2e-5)
     assert not found[1].any()
-    poisoned = torch.where(pixels_of(mask, backbone.patch_size, images), images, torch.inf)
+    seen = pixels_of(mask, backbone.patch_size, (images.shape[2], images.shape[3]))[:, None]
+    poisoned = torch.where(seen, images, torch.inf)
     assert torch.equal(backbone.mean_of_selected(poisoned, mask), found)

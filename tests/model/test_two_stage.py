@@ -60,10 +60,12 @@ def test_shapes_and_types_at_any_image_size(size: tuple[int, int], make_model: A
         "parts": (2, h, w),
         "mask": (2, h, w),
         "kept": (2,),
+        "pixels": (2, *size),
     }
     assert {field.name: tuple(getattr(out, field.name).shape) for field in fields(out)} == shapes
-    assert {name: getattr(out, name).dtype for name in ("parts", "mask")} == {"parts": torch.int64, "mask": torch.bool}
-    assert all(getattr(out, name).dtype == torch.float32 for name in shapes if name not in ("parts", "mask"))
+    types = {"parts": torch.int64, "mask": torch.bool, "pixels": torch.bool}
+    assert {name: getattr(out, name).dtype for name in types} == types
+    assert all(getattr(out, name).dtype == torch.float32 for name in shapes if name not in types)
 
 
 @torch.inference_mode()

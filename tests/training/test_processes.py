@@ -22,7 +22,7 @@ LEFT_OUT = ("images/3.png", "images/17.png", "images/25.png", "images/40.png")
 """so that 22, 7 and 11 images are left, which two processes cannot divide evenly, and batches of 8 neither"""
 TWENTY_STEPS = {"optimizer__batch_size": 8, "optimizer__epochs": 7, "optimizer__cosine": "step"}
 METHODS: dict[str, dict[str, Any]] = {
-    "ifam": {"losses__concentration": 1.0, "ema": 0.9},
+    "ifam": {"losses__concentration": 1.0, "ema": 0.9, "borrowed_backgrounds": "both"},
     "group DRO": {"method": "group_dro"},
     "staged": {
         "model__prototype_init": "centre",
@@ -32,6 +32,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "exact gradient": {"model__mask_gradient": "exact"},
     "reassigned": {"model__dropped_parts": "reassigned", "losses__stage1": 0.0},
+    "annotated masks": {"method": "early_mask", "borrowed_backgrounds": "stage2", "model__evidence": "pixels"},
     "MaskTune, its first run": {"method": "masktune", "robustness__tuning_epochs": 7},
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in list(METHODS)[2:]]

@@ -93,7 +93,8 @@ class Explanation:
             UsageError: the prediction does not rest on the parts alone: soft masks, no stage 2, or a mask made by hand.
         """
         self._require_own_mask("shapley")
-        return shapley_values(self._model, self._view, torch.from_numpy(self.parts)[None].to(self._view.device))
+        parts = torch.from_numpy(self.parts)[None].to(self._view.device)
+        return shapley_values(self._model, self._view, parts, self._discovery.part_logits)
 
     def plot(self) -> "Figure":
         """Photograph, parts, what stage 2 saw, and the top classes, as a matplotlib figure."""

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ifam.errors import UsageError
 from ifam.explanations.shapley_figure import ShapleyBars, shapley_figure
+from ifam.model.pixels import foreground_margin
 from ifam.model.two_stage import IFAM
+from ifam.output import Selection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,18 +82,23 @@ class Favour:
 
 
 @torch.inference_mode()
-def shapley_values(model: IFAM, view: Tensor, parts: Tensor, *, seed: int = 0) -> ShapleyValues:
+def shapley_values(
+    model: IFAM, view: Tensor, parts: Tensor, part_logits: Tensor | None = None, *, seed: int = 0
+) -> ShapleyValues:
     """Shapley values of one image's parts, exact for up to `EXACT_UP_TO` of them, else from drawn orders.
 
-    ``view``: (1, 3, H, W), normalised; ``parts``: (1, h, w), the part of each token, K for background or removed.
+    ``view``: (1, 3, H, W), normalised; ``parts``: (1, h, w), the part of each token, K for background or removed;
+    ``part_logits``: (1, K+1, h, w), which a model needs that takes its evidence in pixels.
 
     Raises:
-        UsageError: a model whose prediction does not rest on its mask alone.
+        UsageError: a model whose prediction does not rest on its mask alone, or no logits of the parts.
     """
     if not model.is_faithful:
         raise UsageError(
             "shapley: expected a model whose stage 2 sees selected tokens only, got soft masks or no stage 2"
         )
+    if model.evidence == "pixels" and part_logits is None:
+        raise UsageError("shapley: expected the logits of the parts, in which evidence in pixels ends, got none")
     present = [part for part in range(model.num_parts) if bool((parts == part).any())]
     masks_Phw = torch.stack([parts[0] == part for part in present]) if present else parts.new_zeros(0, *parts.shape[1:])
     tokens = model.stage1.num_prefix_tokens + int((parts < model.num_parts).sum())
@@ -105,7 +112,10 @@ def shapley_values(model: IFAM, view: Tensor, parts: Tensor, *, seed: int = 0) -
         for start in range(0, len(rows), at_a_time):
             some = torch.from_numpy(np.stack(rows[start : start + at_a_time])).to(view.device)
             masks = (some[:, :, None, None] & masks_Phw).any(1)
-            answers = model.classify_each(view, masks[None])[0].double().cpu().numpy()
+            pixels = (
+                None if part_logits is None else _pixels_of_coalitions(model, view, masks, some, present, part_logits)
+            )
+            answers = model.classify_each(view, masks[None], pixels)[0].double().cpu().numpy()
             known.update(zip(list(new)[start : start + at_a_time], answers, strict=True))
         return np.stack([known[row.tobytes()] for row in coalitions])
 
@@ -117,6 +127,21 @@ def shapley_values(model: IFAM, view: Tensor, parts: Tensor, *, seed: int = 0) -
     return ShapleyValues(
         values=values, standard_error=standard_error, everything=ends[1], nothing=ends[0], is_exact=exact
     )
+
+
+def _pixels_of_coalitions(
+    model: IFAM, view: Tensor, masks: Tensor, members: Tensor, present: Sequence[int], part_logits: Tensor
+) -> Tensor:
+    """What stage 2 reads when only the members among the ``present`` parts are there: (1, M, H, W) bool.
+
+    ``masks``: (M, h, w) bool; ``members``: (M, P) bool.
+    """
+    survives = torch.zeros(len(members), model.num_parts, dtype=torch.bool, device=members.device)
+    survives[:, list(present)] = members
+    own = foreground_margin(part_logits.expand(len(members), -1, -1, -1), survives)
+    own = torch.where(masks, own, -own.abs())
+    selection = Selection(parts=masks.long(), mask=masks, weights=masks.float(), margin=own)
+    return model.evidence_pixels(selection, (view.shape[2], view.shape[3]))[None]
 
 
 def exact_values(game: Game, players: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ifam.errors import ExportError
 from ifam.exporting.graphs import ExportGraph, Reference
+from ifam.model.backbone import pixels_of
 
 Exported = Callable[..., dict[str, Tensor]]
 """a file that was opened: the inputs of its graph, in order, to the outputs by name"""
@@ -104,7 +105,7 @@ def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
 def _compare_alike(
     graph: ExportGraph, inputs: Sequence[Tensor], found: Mapping[str, Tensor], hold_masks: bool
 ) -> Comparison:
-    expected = graph.reference(inputs, found.get("mask") if hold_masks else None)
+    expected = graph.reference(inputs, found if hold_masks else {})
     tokens = _compare_tokens(expected, found, getattr(graph.model, "temperature", 1.0))
     seen = found["kept"] > 0 if "kept" in found else torch.ones(len(found["logits"]))
     return Comparison(
@@ -126,7 +127,9 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
     background = expected.discovery.part_logits.shape[1] - 1
     mask = expected.parts < background
     wrong_share = (found["kept"] - found["mask"].flatten(1).float().mean(1)).abs() > 1e-6
-    moved = (found["parts"] != expected.parts) | (found["mask"] != mask) | wrong_share[:, None, None]
+    wrong_pixels = _wrong_pixels(expected, found, best).flatten(1).any(1)
+    wrong_image = (wrong_share | wrong_pixels)[:, None, None]
+    moved = (found["parts"] != expected.parts) | (found["mask"] != mask) | wrong_image
     difference = (found["part_maps"] - expected.discovery.part_maps).abs().amax(1)
     return {
         "tokens": torch.ones_like(ties),
@@ -135,6 +138,17 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
         "moved_ties": moved & ties,
         "maps_off": difference > rounding / temperature,
     }
+
+
+def _wrong_pixels(expected: Reference, found: Mapping[str, Tensor], best: Tensor) -> Tensor:
+    """Pixels (B, H, W) on the wrong side of an outline that is not too close to call, in the patches of the file."""
+    pixels = found["pixels"]
+    height, width = (-(-pixels.shape[axis] // found["mask"].shape[axis]) for axis in (1, 2))
+    patches = pixels_of(found["mask"], (height, width), (pixels.shape[1], pixels.shape[2]))
+    if expected.outline is None:
+        return pixels != patches
+    rounding = ROUNDING * best.abs().flatten(1).amax(1)[:, None, None]
+    return (pixels != (patches & (expected.outline > 0))) & (expected.outline.abs() > rounding)
 
 
 def _total(rows: Sequence[Comparison]) -> Comparison:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from ifam.errors import UsageError
 from ifam.model import mask as masking
+from ifam.model import pixels as pixel_maths
 from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
-from ifam.output import EncodedDiscovery, PartDiscovery
+from ifam.output import EncodedDiscovery, PartDiscovery, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Reference:
     """of a model with parts"""
     parts: Tensor | None = None
     """(B, h, w) int64, of a model with parts: its own, after parts were switched off"""
+    outline: Tensor | None = None
+    """(B, H, W), of a model with parts whose evidence is in pixels: above 0 inside the object"""
 
 
 class ExportGraph(nn.Module, ABC):
@@ -47,10 +50,11 @@ class ExportGraph(nn.Module, ABC):
         self.model = model
 
     @abstractmethod
-    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+    def reference(self, inputs: Sequence[Tensor], held: Mapping[str, Tensor]) -> Reference:
         """What the model itself says to the same inputs, of which all rows have the same switched on.
 
-        ``mask``: (B, h, w) bool that the file found; the logits are those given it, if they rest on the mask alone.
+        ``held``: the outputs of the file whose mask and pixels are given, where the logits rest on them alone; empty
+        where the model finds its own.
         """
 
     def switches(self, count: int) -> Tensor | None:
@@ -76,6 +80,7 @@ class PartsGraph(ExportGraph):
         "parts": "(B, h, w) int64: part of each patch after parts were switched off; K = background",
         "part_maps": "(B, K+1, h, w) float32: probabilities over the parts, background last; not changed by parts_on",
         "kept": "(B,) float32: share of the patches selected; 0 means that nothing supports the prediction",
+        "pixels": "(B, H, W) bool: the pixels that the prediction rests on, of the patches that were selected",
     }
     model: IFAM
 
@@ -89,34 +94,50 @@ class PartsGraph(ExportGraph):
         winners = masking.assign_parts(discovery.part_logits)
         parts = masking.drop_from_mask(winners, parts_on)
         mask = parts < self.model.num_parts
+        margin = pixel_maths.foreground_margin(discovery.part_logits, parts_on)
+        selection = Selection(parts=parts, mask=mask, weights=mask.float(), margin=margin)
+        pixels = self.model.evidence_pixels(selection, (images.shape[2], images.shape[3]))
         return {
-            "logits": self._logits(images, discovery, mask, parts != winners, parts_on),
+            "logits": self._logits(images, discovery, selection, pixels, parts != winners, parts_on),
             "mask": mask,
             "parts": parts,
             "part_maps": discovery.part_maps,
             "kept": mask.flatten(1).float().mean(1),
+            "pixels": pixels,
         }
 
     def _logits(
-        self, images: Tensor, discovery: EncodedDiscovery, mask: Tensor, removed: Tensor, parts_on: Tensor
+        self,
+        images: Tensor,
+        discovery: EncodedDiscovery,
+        selection: Selection,
+        pixels: Tensor,
+        removed: Tensor,
+        parts_on: Tensor,
     ) -> Tensor:
-        model = self.model
+        model, mask = self.model, selection.mask
         if model.stage2 is None:
             return model.late_logits(discovery, mask, parts_on)
         if model.soft_masks:
             weights = (discovery.part_maps[:, :-1] * parts_on[:, :, None, None]).amax(1).masked_fill(removed, 0)
             return model.stage2.forward_masked(images, weights, soft=True)
-        return model.stage2.forward_masked(only_selected(images, mask, model.stage1.patch_size), mask)
+        return model.stage2.forward_masked(pixel_maths.only(images, pixels), mask)
 
-    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+    def reference(self, inputs: Sequence[Tensor], held: Mapping[str, Tensor]) -> Reference:
         """By the packed path, which reads selected patches only."""
         images, parts_on = inputs
-        off = [part for part in range(self.model.num_parts) if not parts_on[0, part]]
-        discovery = self.model.discover(images)
-        given = mask if self.model.is_faithful else None
-        answer = self.model.answer(images, discovery, remove_parts=off, mask=given)
-        parts = self.model.select(discovery, remove_parts=off).parts
-        return Reference(logits=answer.logits, discovery=discovery, parts=parts)
+        model, size = self.model, (images.shape[2], images.shape[3])
+        off = [part for part in range(model.num_parts) if not parts_on[0, part]]
+        discovery = model.discover(images)
+        selection = model.select(discovery, remove_parts=off)
+        if model.is_faithful and held:
+            logits = model.classify(images, held["mask"], held["pixels"])
+        else:
+            logits = model.answer(images, discovery, remove_parts=off).logits
+        outline = None
+        if model.evidence == "pixels" and selection.margin is not None:
+            outline = pixel_maths.enlarge(selection.margin, model.stage1.patch_size, size)
+        return Reference(logits=logits, discovery=discovery, parts=selection.parts, outline=outline)
 
 
 class MaskGraph(ExportGraph):
@@ -152,7 +173,7 @@ class MaskGraph(ExportGraph):
             logits = self.model(images, mask).logits
         return {"logits": logits, "kept": mask.flatten(1).float().mean(1)}
 
-    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+    def reference(self, inputs: Sequence[Tensor], held: Mapping[str, Tensor]) -> Reference:
         """See `ExportGraph`."""
         return Reference(logits=self.model(*inputs).logits)
 
@@ -168,7 +189,7 @@ class PlainGraph(ExportGraph):
         """See `inputs` and `outputs`."""
         return {"logits": self.model(images).logits}
 
-    def reference(self, inputs: Sequence[Tensor], mask: Tensor | None) -> Reference:
+    def reference(self, inputs: Sequence[Tensor], held: Mapping[str, Tensor]) -> Reference:
         """See `ExportGraph`."""
         return Reference(logits=self.model(*inputs).logits)
 
@@ -194,5 +215,4 @@ def only_selected(images: Tensor, mask: Tensor, patch_size: tuple[int, int]) -> 
 
     The masked attention gives those patches weight 0, which is not enough: 0 times infinity is no number.
     """
-    seen = pixels_of(mask, patch_size, images)
-    return torch.where(seen, images, torch.zeros((), dtype=images.dtype))
+    return pixel_maths.only(images, pixels_of(mask, patch_size, (images.shape[2], images.shape[3])))

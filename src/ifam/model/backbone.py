@@ -118,13 +118,14 @@ class Backbone(nn.Module):
 
         return self._after_blocks(self._through_blocks(tokens, run).selected)[0]
 
-    def forward_selected(self, images: Tensor, mask: Tensor) -> Tensor:
+    def forward_selected(self, images: Tensor, mask: Tensor, pixels: Tensor | None = None) -> Tensor:
         """The class token of images of which only the patches in ``mask`` are ever read.
 
         All are packed behind one another without padding, so the cost follows the tokens selected.
-        ``mask``: (B, h, w) bool, or (B, M, h, w) for M masks of each image. Returns (B, D) or (B, M, D).
+        ``mask``: (B, h, w) bool, or (B, M, h, w) for M masks of each image; ``pixels``: (B, H, W) or (B, M, H, W) bool,
+        outside which a patch is 0, the mean colour of normalised images. Returns (B, D) or (B, M, D).
         """
-        packed, sizes = self._pack(images, mask.flatten(-2).flatten(0, -2))
+        packed, sizes = self._pack(images, mask.flatten(-2).flatten(0, -2), pixels)
         lengths, starts = sizes.tolist(), sizes.cumsum(0) - sizes
         class_tokens = self._encode(packed[None], lambda q, k, v: packed_attention(q, k, v, lengths), readers=starts)
         return class_tokens.view(*mask.shape[:-2], self.width)
@@ -143,15 +144,19 @@ class Backbone(nn.Module):
         total = tokens_TD.new_zeros(len(images), self.width).index_add_(0, row, tokens_TD[is_patch])
         return total / mask.flatten(1).sum(1, keepdim=True).clamp_min(1)
 
-    def _pack(self, images: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    def _pack(self, images: Tensor, selected: Tensor, pixels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Prefix and ``selected`` (M, N) patches, row behind row: the tokens (T, D), and how many each row has, (M,).
 
-        M is a multiple of the number of images, whose masks lie beside each other.
+        M is a multiple of the number of images, whose masks lie beside each other. ``pixels``: see `forward_selected`.
         """
         masks_per_image = max(1, len(selected) // max(1, len(images)))
         patches, positions = self.patches(images), self.positions(self.grid(_size(images)))
         row, place = selected.nonzero(as_tuple=True)
-        tokens_TD = self.project(patches[row // masks_per_image, place]) + positions[0, place]
+        patches = patches[row // masks_per_image, place]
+        if pixels is not None:
+            inside = self.patches(pixels.flatten(0, -3)[:, None].to(self.dtype))[row, place]
+            patches = patches.where(inside.repeat(1, self.in_channels) > 0, 0)
+        tokens_TD = self.project(patches) + positions[0, place]
         prefix_PD = self.prefix()[0]
         kept = selected.sum(1)
         # slots of prefix and patches in the packed batch: row by row, prefix first
@@ -284,10 +289,10 @@ def pad_to_patches(images: Tensor, patch: tuple[int, int]) -> Tensor:
     return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
 
 
-def pixels_of(mask: Tensor, patch: tuple[int, int], images: Tensor) -> Tensor:
-    """Bool (B, 1, H, W): the pixels of ``images`` (B, 3, H, W) in the patches of ``mask`` (B, h, w)."""
+def pixels_of(mask: Tensor, patch: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
+    """The pixels (B, H, W) bool of images of ``image_size`` in the patches of ``mask`` (B, h, w) bool."""
     pixels = mask.repeat_interleave(patch[0], 1).repeat_interleave(patch[1], 2)
-    return pixels[:, None, : images.shape[2], : images.shape[3]]
+    return pixels[:, : image_size[0], : image_size[1]]
 
 
 def check_backbone(vit: object) -> None:

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 from unicodedata import category
 
 import torch
 from torch import Tensor, nn
 
+from ifam.config import Evidence
 from ifam.errors import UsageError
 from ifam.model.backbone import Backbone
 from ifam.model.build import AnyBackbone, Architecture, build_vit, describe, describe_pooled
@@ -123,12 +124,24 @@ def at_least(name: str, value: int, least: int) -> None:
         raise UsageError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
-def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+def check_mask(mask: Tensor, shape: tuple[int, ...], name: str = "mask") -> None:
     """Refuse anything but a bool mask over the token grid."""
     if not isinstance(mask, Tensor):
-        raise UsageError(f"mask: expected a bool tensor of shape {shape}, got {type(mask).__name__}")
+        raise UsageError(f"{name}: expected a bool tensor of shape {shape}, got {type(mask).__name__}")
     if mask.dtype != torch.bool or tuple(mask.shape) != shape:
-        raise UsageError(f"mask: expected bool of shape {shape}, got {mask.dtype} of shape {tuple(mask.shape)}")
+        raise UsageError(f"{name}: expected bool of shape {shape}, got {mask.dtype} of shape {tuple(mask.shape)}")
+
+
+def check_pixels(pixels: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuse anything but a bool mask over the pixels, or none."""
+    if pixels is not None:
+        check_mask(pixels, shape, "pixels")
+
+
+def check_evidence(evidence: str) -> None:
+    """Refuse anything but what evidence may be taken in."""
+    if evidence not in get_args(Evidence):
+        raise UsageError(f"evidence: expected patches or pixels, got {evidence!r}")
 
 
 def _image_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -50,14 +50,15 @@ class TokenClassifier(SummaryClassifier):
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__(backbone, num_classes)
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, mask: Tensor | None = None, pixels: Tensor | None = None) -> Tensor:
         """Logits (B, C), of all tokens or of those in ``mask`` (B, h, w) bool: nothing else is ever read.
 
-        Of M masks of each image, (B, M, h, w): (B, M, C).
+        With ``pixels`` (B, H, W) bool, of these no other is read either. Of M masks of each image, (B, M, h, w), and
+        their pixels, (B, M, H, W): (B, M, C).
         """
         if mask is None:
             return super().forward(images)
-        return self.score(self.backbone.forward_selected(images, mask))
+        return self.score(self.backbone.forward_selected(images, mask, pixels))
 
     def forward_masked(self, images: Tensor, mask: Tensor, *, soft: bool = False) -> Tensor:
         """The same logits at the cost of all tokens; see `Backbone.forward_masked`."""

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ifam.config import TokenCutFeatures
+from ifam.config import Evidence, TokenCutFeatures
 from ifam.errors import UsageError
-from ifam.model.base import BackboneSpec, Classifier, check_mask
+from ifam.model.backbone import pixels_of
+from ifam.model.base import BackboneSpec, Classifier, check_evidence, check_mask, check_pixels
 from ifam.model.classifier import TokenClassifier
 from ifam.model.tokencut import THRESHOLD, token_cut
 from ifam.output import MaskedPrediction
@@ -31,6 +32,8 @@ class MaskedClassifier(Classifier):
         coverage: a patch counts as selected where a mask in pixels covers at least this share of it.
         tokencut_features: what TokenCut compares: normalised "tokens", or "keys" of the last attention, as published.
         tokencut_threshold: cosine similarity from which on it takes two patches for alike.
+        evidence: of early masking, "pixels": at test time of the selected patches only the pixels inside the mask,
+            where it is given in pixels.
 
     The other arguments and errors: see `ifam.IFAM`.
     """
@@ -46,6 +49,7 @@ class MaskedClassifier(Classifier):
         coverage: float = 0.5,
         tokencut_features: TokenCutFeatures = "tokens",
         tokencut_threshold: float = THRESHOLD,
+        evidence: Evidence = "patches",
         pretrained: bool = True,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
@@ -60,7 +64,13 @@ class MaskedClassifier(Classifier):
         )
         if masking not in get_args(Masking):
             raise UsageError(f"masking: expected early or late, got {masking!r}")
-        self.masking, self.masks, self.coverage = masking, masks, coverage
+        check_evidence(evidence)
+        if evidence == "pixels" and (masking == "late" or masks == "tokencut"):
+            raise UsageError(
+                f"evidence: expected patches with {masking} masking and masks from {masks}, got pixels, which takes "
+                "early masking and masks given in pixels"
+            )
+        self.masking, self.masks, self.coverage, self.evidence = masking, masks, coverage, evidence
         self.tokencut_features, self.tokencut_threshold = tokencut_features, tokencut_threshold
         self.selector = self.take_backbone(last=False).requires_grad_(False) if masks == "tokencut" else None
         self.classifier = TokenClassifier(self.take_backbone(last=True), num_classes)
@@ -70,8 +80,10 @@ class MaskedClassifier(Classifier):
         """Whether the mask limits what the prediction can rest on: with early masking only."""
         return self.masking == "early"
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> MaskedPrediction:
+    def forward(self, images: Tensor, mask: Tensor | None = None, pixels: Tensor | None = None) -> MaskedPrediction:
         """``images``: (B, 3, H, W), normalised; ``mask``: (B, h, w) bool, of the model's own source if None.
+
+        ``pixels``: (B, H, W) bool, the mask in pixels, which a model with evidence in pixels keeps to at test time.
 
         An image in which nothing is selected is classified from the prefix tokens (early) or from zeros (late).
         """
@@ -79,12 +91,21 @@ class MaskedClassifier(Classifier):
         mask = self.select(images) if mask is None else mask
         size = (images.shape[2], images.shape[3])
         check_mask(mask, (images.shape[0], *self.classifier.backbone.grid(size)))
+        check_pixels(pixels, (images.shape[0], *size))
+        if self.training or self.evidence == "patches":
+            pixels = None
         if self.masking == "early":
-            logits = self.classifier(images, mask)
+            logits = self.classifier(images, mask, pixels)
         else:
             _, tokens_BhwD = self.classifier.backbone.split(self.classifier.backbone(images), size)
             logits = self.classifier.score(mean_of_selected(tokens_BhwD, mask))
-        return MaskedPrediction(logits=logits, mask=mask, kept=mask.flatten(1).float().mean(1))
+        patches = pixels_of(mask, self.classifier.backbone.patch_size, size)
+        return MaskedPrediction(
+            logits=logits,
+            mask=mask,
+            kept=mask.flatten(1).float().mean(1),
+            pixels=patches if pixels is None else patches & pixels,
+        )
 
     @torch.no_grad()
     def select(self, images: Tensor) -> Tensor:

@@ -7,11 +7,13 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from ifam.config import DroppedParts, MaskGradient
+from ifam.config import DroppedParts, Evidence, MaskGradient
 from ifam.errors import UsageError
 from ifam.model import mask as masking
 from ifam.model import parts as part_maths
-from ifam.model.base import BackboneSpec, Classifier, at_least, check_mask
+from ifam.model import pixels as pixel_maths
+from ifam.model.backbone import pixels_of
+from ifam.model.base import BackboneSpec, Classifier, at_least, check_evidence, check_mask, check_pixels
 from ifam.model.classifier import TokenClassifier, bias_free_linear
 from ifam.model.precision import float32_on_cpu
 from ifam.output import EncodedDiscovery, Output, PartDiscovery, Selection
@@ -43,6 +45,8 @@ class IFAM(Classifier):
         dropped_parts: "removed": tokens of a part that stage 2 loses leave its input; "reassigned": they fall to their
             next part, as in the published code.
         temperature: τ of the softmax over parts.
+        evidence: "patches": stage 2 reads all of the selected patches; "pixels": at test time, of these only what lies
+            inside the outline of the parts, so that no background is read at the border of the object either.
 
     Raises:
         UsageError: an argument is out of range, or the backbone unknown or unfit.
@@ -74,6 +78,7 @@ class IFAM(Classifier):
         mask_noise: bool = True,
         dropped_parts: DroppedParts = "removed",
         temperature: float = 1.0,
+        evidence: Evidence = "patches",
     ) -> None:
         super().__init__(
             backbone,
@@ -92,10 +97,13 @@ class IFAM(Classifier):
             raise UsageError(f"dropped_parts: expected removed or reassigned, got {dropped_parts!r}")
         if not 0 < temperature < math.inf:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
+        check_evidence(evidence)
+        if evidence == "pixels" and soft_masks:
+            raise UsageError("evidence: expected patches with soft masks, in which every pixel counts, got pixels")
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, float(temperature)
         self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
-        self.mask_noise, self.dropped_parts = mask_noise, dropped_parts
+        self.mask_noise, self.dropped_parts, self.evidence = mask_noise, dropped_parts, evidence
         self.token_thresholds: dict[float, list[float]] = {}
         """Squared distances, one per foreground part, by quantile; see ``ifam calibrate``."""
 
@@ -152,7 +160,8 @@ class IFAM(Classifier):
             logits = discovery.stage1_logits
         found = {name: value for name, value in vars(discovery).items() if name != "tokens"}
         kept = selection.mask.flatten(1).float().mean(1)
-        return Output(**found, logits=logits, parts=selection.parts, mask=selection.mask, kept=kept)
+        pixels = self.evidence_pixels(selection, (images.shape[2], images.shape[3]))
+        return Output(**found, logits=logits, parts=selection.parts, mask=selection.mask, kept=kept, pixels=pixels)
 
     @property
     def is_faithful(self) -> bool:
@@ -208,8 +217,9 @@ class IFAM(Classifier):
                 logits = logits + share.own(part_maths.gumbel_like(share.whole(logits)))
             drawn = (share.total(len(logits)), background)
             survives = share.own(part_maths.drop_parts(drawn, self.stage2_part_dropout, logits.device))
+        clean = discovery.part_logits
         if self.dropped_parts == "reassigned":
-            logits = masking.without_parts(logits, survives)
+            clean, logits = (masking.without_parts(each, survives) for each in (clean, logits))
         winners = masking.assign_parts(logits)
         parts = masking.drop_from_mask(winners, survives)
         if token_quantile is not None:
@@ -221,12 +231,27 @@ class IFAM(Classifier):
             check_mask(mask, tuple(parts.shape))
             return Selection(parts=parts.masked_fill(~mask, background), mask=mask, weights=mask.to(logits.dtype))
         mask = parts < background
+        margin = pixel_maths.foreground_margin(clean, survives)
+        if token_quantile is not None:  # a token that was removed is background
+            margin = torch.where(mask, margin, -margin.abs())
         probabilities = part_maths.part_maps(logits, self.temperature)[:, :-1] * survives[:, :, None, None]
         if self.soft_masks:
             weights = probabilities.amax(1).masked_fill(parts != winners, 0)
         else:
             weights = masking.straight_through(mask, probabilities.sum(1))
-        return Selection(parts=parts, mask=mask, weights=weights, soft=self.soft_masks)
+        return Selection(parts=parts, mask=mask, weights=weights, soft=self.soft_masks, margin=margin)
+
+    def object_pixels(self, selection: Selection, image_size: tuple[int, int]) -> Tensor:
+        """The pixels (B, H, W) bool inside the outline of the parts: all of the patches of a mask by hand."""
+        patch = self.stage1.patch_size
+        if selection.margin is None:
+            return pixels_of(selection.mask, patch, image_size)
+        return pixel_maths.enlarge(selection.margin, patch, image_size) > 0
+
+    def evidence_pixels(self, selection: Selection, image_size: tuple[int, int]) -> Tensor:
+        """The pixels (B, H, W) bool that stage 2 reads at test time."""
+        patches = pixels_of(selection.mask, self.stage1.patch_size, image_size)
+        return patches & self.object_pixels(selection, image_size) if self.evidence == "pixels" else patches
 
     def second_stage(self, images: Tensor, selection: Selection) -> Tensor:
         """Logits (B, C) of stage 2, with the mask's gradient in training unless it is cut.
@@ -239,27 +264,32 @@ class IFAM(Classifier):
         if self.training and self.mask_gradient != "cut":
             bounded = self.mask_gradient == "bounded"
             return self._masked_classifier.forward_with_mask_gradient(images, selection.weights, bounded=bounded)
-        return self.classify(images, selection.mask)
+        whole = self.training or self.evidence == "patches"
+        pixels = None if whole else self.object_pixels(selection, (images.shape[2], images.shape[3]))
+        return self.classify(images, selection.mask, pixels)
 
-    def classify(self, images: Tensor, mask: Tensor) -> Tensor:
+    def classify(self, images: Tensor, mask: Tensor, pixels: Tensor | None = None) -> Tensor:
         """Stage 2 alone: logits (B, C), a function of the patches in ``mask`` (B, h, w) bool and their positions only.
 
+        With ``pixels``, (B, H, W) bool such as those of an `Output`, a function of these pixels in those patches.
         Changing any other pixel changes no bit of the result. An empty mask is classified from the prefix tokens.
         """
         self.check_images(images)
         check_mask(mask, (len(images), *self.stage1.grid((images.shape[2], images.shape[3]))))
-        return self._answer_inside(images, mask)
+        check_pixels(pixels, (len(images), *images.shape[2:]))
+        return self._answer_inside(images, mask, pixels)
 
-    def classify_each(self, images: Tensor, masks: Tensor) -> Tensor:
+    def classify_each(self, images: Tensor, masks: Tensor, pixels: Tensor | None = None) -> Tensor:
         """Stage 2 of M masks of every image, in one packed batch: logits (B, M, C), each as `classify` has it.
 
-        ``masks``: (B, M, h, w) bool, M of 1 or more.
+        ``masks``: (B, M, h, w) bool, M of 1 or more; ``pixels``: None, or (B, M, H, W) bool.
         """
         self.check_images(images)
         count = masks.shape[1] if isinstance(masks, Tensor) and masks.ndim == 4 else 1
         at_least("masks of each image", count, 1)
         check_mask(masks, (len(images), count, *self.stage1.grid((images.shape[2], images.shape[3]))))
-        return self._answer_inside(images, masks)
+        check_pixels(pixels, (len(images), count, *images.shape[2:]))
+        return self._answer_inside(images, masks, pixels)
 
     def late_logits(self, discovery: EncodedDiscovery, mask: Tensor, voting: Tensor) -> Tensor:
         """Late masking with some of it switched off: logits (B, C).
@@ -274,13 +304,13 @@ class IFAM(Classifier):
         logits: Tensor = (scores * voting[..., None, :]).mean(-1)
         return logits
 
-    def _answer_inside(self, images: Tensor, masks: Tensor) -> Tensor:
+    def _answer_inside(self, images: Tensor, masks: Tensor, pixels: Tensor | None) -> Tensor:
         """Stage 2, which in eval mode on a CPU answers in float32 whatever autocast says.
 
         It is the smaller part of the work, and an answer near the border of two classes turns with bfloat16's rounding.
         """
         with float32_on_cpu(images.device, training=self.training):
-            logits: Tensor = self._masked_classifier(images, masks)
+            logits: Tensor = self._masked_classifier(images, masks, pixels)
         return logits
 
     def _part_features(self, maps: Tensor, tokens: Tensor) -> Tensor:

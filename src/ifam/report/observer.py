@@ -60,7 +60,8 @@ class SplitObserver:
     def _ask_shapley(self, batch: Batch, output: Output) -> None:
         for row, index in enumerate(batch.indices.tolist()):
             if index in self._wanted:
-                found = shapley_values(self._model, batch.images[row, None], output.parts[row, None])
+                image, parts, logits = (each[row, None] for each in (batch.images, output.parts, output.part_logits))
+                found = shapley_values(self._model, image, parts, logits)
                 self._shapley.append((found, int(batch.labels[row]), int(batch.groups[row])))
 
     def _intervene(self, batch: Batch, output: Output) -> None:

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ifam.config import LossWeights, OptimizerConfig, TrainingConfig
+from ifam.config import OptimizerConfig, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.data.given_masks import give_masks
 from ifam.data.table import ImageTable
@@ -20,8 +20,10 @@ from ifam.losses.objective import OVER_BATCH, Terms, classification_term, stage1
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier, TokenClassifier
 from ifam.model.masked import MaskedClassifier
+from ifam.model.pixels import enlarge, foreground_margin
 from ifam.model.two_stage import IFAM
 from ifam.output import PartDiscovery
+from ifam.training.backgrounds import borrow_backgrounds
 
 Stage = Literal[1, 2]
 
@@ -104,6 +106,7 @@ class TwoStage(Method):
             mask_noise=model.mask_noise,
             dropped_parts=model.dropped_parts,
             temperature=model.temperature,
+            evidence=model.evidence,
         )
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
@@ -115,9 +118,12 @@ class TwoStage(Method):
             discovery = model.discover(images, share)
         terms: Terms = {}
         if not stage2_alone:
-            terms = stage1_terms(discovery, labels, self._maps_back(model, batch, weights), weights, share)
+            terms = stage1_terms(discovery, labels, self._maps_back(model, batch, discovery), weights, share)
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             selection = model.select(discovery, share=share)
+            if self.config.borrowed_backgrounds in ("stage2", "both"):
+                inside = model.object_pixels(selection, (images.shape[2], images.shape[3]))
+                images = borrow_backgrounds(images, inside, share)
             terms["stage2"] = classification_term(model.second_stage(images, selection), labels)
         return terms
 
@@ -134,13 +140,17 @@ class TwoStage(Method):
         ]
         return groups if model.stage2 is None else groups + _token_classifier_groups(model.stage2, rates)
 
-    @staticmethod
-    def _maps_back(model: IFAM, batch: Batch, weights: LossWeights) -> Tensor | None:
-        """Part maps of a transformed view, moved back: stage 1 only."""
-        if weights.equivariance == 0:
+    def _maps_back(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> Tensor | None:
+        """Part maps of a transformed view, before another background if asked, moved back: stage 1 only."""
+        if self.config.losses.equivariance == 0:
             return None
+        images = batch.images
+        if self.config.borrowed_backgrounds in ("stage1", "both"):
+            margin = foreground_margin(discovery.part_logits.detach())
+            inside = enlarge(margin, model.stage1.patch_size, (images.shape[2], images.shape[3])) > 0
+            images = borrow_backgrounds(images, inside, batch.share)
         transform = RigidTransform.draw()
-        view: PartDiscovery = model.discover(transform.apply(batch.images), batch.share)
+        view: PartDiscovery = model.discover(transform.apply(images), batch.share)
         return transform.undo(view.part_maps)
 
 
@@ -177,9 +187,16 @@ class GivenMasks(PlainFineTuning):
             coverage=model.mask_coverage,
             tokencut_features=model.tokencut_features,
             tokencut_threshold=model.tokencut_threshold,
+            evidence=model.evidence,
             pretrained=model.pretrained,
             class_names=class_names,
         )
+
+    def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
+        """Cross-entropy, before other backgrounds if asked."""
+        if self.config.borrowed_backgrounds != "none" and batch.given_masks is not None:
+            batch = replace(batch, images=borrow_backgrounds(batch.images, batch.given_masks, batch.share))
+        return super().losses(model, batch, epoch)
 
     def prepare(self, table: ImageTable) -> ImageTable:
         """With a given mask for each image of training and validation."""

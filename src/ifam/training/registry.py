@@ -29,18 +29,19 @@ _PARTS = frozenset(
 _PARTS_AS_MASK = frozenset(
     {
         "model.mask_gradient", "model.soft_masks", "model.mask_noise", "model.dropped_parts",
-        "model.stage2_part_dropout", "optimizer.stage1_epochs", "optimizer.freeze_stage1",
+        "model.stage2_part_dropout", "optimizer.stage1_epochs", "optimizer.freeze_stage1", "model.evidence",
     }
 )  # fmt: skip
 _FINE_TUNING = frozenset({"losses.stage2", "optimizer.lr_stage2"})
 _TOKENCUT = frozenset({"model.tokencut_features", "model.tokencut_threshold"})
 _CENTRE = frozenset({"model.centre_lean"})
-_GIVEN_MASKS = frozenset({"model.masks", "model.mask_coverage"}) | _TOKENCUT
+_BORROWED = frozenset({"borrowed_backgrounds"})
+_GIVEN_MASKS = frozenset({"model.masks", "model.mask_coverage"}) | _TOKENCUT | _BORROWED
 READS: dict[MethodName, frozenset[str]] = {
-    "ifam": _PARTS | _PARTS_AS_MASK | _FINE_TUNING,
-    "pdiscoformer": _PARTS,
+    "ifam": _PARTS | _PARTS_AS_MASK | _FINE_TUNING | _BORROWED,
+    "pdiscoformer": _PARTS | _BORROWED,
     "erm": _FINE_TUNING,
-    "early_mask": _FINE_TUNING | _GIVEN_MASKS,
+    "early_mask": _FINE_TUNING | _GIVEN_MASKS | {"model.evidence"},
     "late_mask": _FINE_TUNING | _GIVEN_MASKS,
     "group_dro": _FINE_TUNING | {"robustness.group_step"},
     "jtt": _FINE_TUNING | {"robustness.upweight", "robustness.first_epochs"},

@@ -21,7 +21,6 @@ from ifam.device import arithmetic, resolve_precision
 from ifam.errors import UsageError
 from ifam.metrics.bootstrap import Interval, accuracy_interval, bootstrap_interval
 from ifam.metrics.parts import mask_intersection_union
-from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
@@ -103,6 +102,8 @@ class Held:
 
     mask: Tensor
     """(B, h, w) bool"""
+    pixels: Tensor
+    """(B, H, W) bool: what the answer may rest on, of a model without a guarantee the patches of the mask"""
     answer: Callable[[Tensor], Tensor]
     """(B, 3, H, W) to logits (B, C)"""
 
@@ -111,10 +112,15 @@ def hold(model: IFAM | MaskedClassifier, images: Tensor, given: Tensor | None) -
     """The selection in ``images``; ``given``: (B, H, W) bool, for a model that is told where to look."""
     if isinstance(model, MaskedClassifier):
         mask = model.select(images) if given is None else model.token_mask(given)
-        return Held(mask=mask, answer=lambda others: model(others, mask=mask).logits)
+        found = model(images, mask, given)
+        return Held(mask=mask, pixels=found.pixels, answer=lambda others: model(others, mask, given).logits)
     discovery = model.discover(images)
     selection = model.select(discovery)
-    return Held(mask=selection.mask, answer=lambda others: answer_held(model, others, discovery, selection))
+    return Held(
+        mask=selection.mask,
+        pixels=model.evidence_pixels(selection, (images.shape[2], images.shape[3])),
+        answer=lambda others: answer_held(model, others, discovery, selection),
+    )
 
 
 def answer_held(model: IFAM, images: Tensor, discovery: EncodedDiscovery, selection: Selection) -> Tensor:
@@ -168,7 +174,7 @@ class _Audit:
             images, *lent = batch.images.view(-1, together, *batch.images.shape[1:]).unbind(1)
             given = None if batch.given_masks is None else batch.given_masks[::together]
             held = hold(self.model, images, given)
-            seen = pixels_of(held.mask, self.model.backbone.patch_size, images)
+            seen = held.pixels[:, None]
             noise = torch.stack([self._noise(row, images[0]) for row in rows.tolist()]).to(images)
             logits = held.answer(images)
             self._outside(images, seen, held, logits, {"noise": noise, "another photograph": lent[0]})

@@ -24,6 +24,7 @@ from ifam.metrics.faithfulness import share_inside, top_tokens
 from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier
+from ifam.model.pixels import only
 from ifam.model.two_stage import IFAM
 from ifam.training.methods import ParameterGroup, PlainFineTuning, TwoStage
 from ifam.training.optim import freeze_rest, make_optimizer
@@ -64,7 +65,7 @@ class Blocks:
 
     def seen_through(self, masks: Tensor) -> "Blocks":
         """Only the tokens in ``masks`` (N, h, w) bool; the rest is mean grey."""
-        images = self.images * pixels_of(masks, (PATCH, PATCH), self.images)
+        images = only(self.images, pixels_of(masks, (PATCH, PATCH), (self.images.shape[2], self.images.shape[3])))
         return Blocks(images=images, labels=self.labels, digits=self.digits)
 
 

@@ -36,6 +36,9 @@ class Explained(nn.Module):
         everything = images.new_ones(len(images), *grid).bool()
         self.seen: Tensor = output.mask if isinstance(model, IFAM) else everything
         """(B, h, w) bool"""
+        in_pixels = isinstance(model, IFAM) and model.evidence == "pixels"
+        self.pixels: Tensor | None = output.pixels if in_pixels else None
+        """(B, H, W) bool: of a model with evidence in pixels"""
         self.logits: Tensor = output.logits.float()
         """(B, C): what the model answers to ``images``"""
 
@@ -44,8 +47,17 @@ class Explained(nn.Module):
         return self.classify(images, self.seen.repeat(len(images) // len(self.seen), 1, 1))
 
     def classify(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Logits of the last stage on the patches in ``masks`` (B, h, w), or (B, M, C) of M masks of each image."""
-        return self.classifier.score(self.backbone.forward_selected(images, masks))
+        """Logits of the last stage on the patches in ``masks`` (B, h, w), or (B, M, C) of M masks of each image.
+
+        Of patches that the model itself selects with evidence in pixels, no other pixels are read here either.
+        """
+        pixels = self.pixels
+        if pixels is not None:
+            # copies of all images lie one after another; masks of one image beside each other
+            pixels = pixels[: len(images)].repeat(-(-len(images) // len(pixels)), 1, 1)
+            if masks.ndim == 4:
+                pixels = pixels[:, None].expand(-1, masks.shape[1], -1, -1)
+        return self.classifier.score(self.backbone.forward_selected(images, masks, pixels))
 
     def anew(self, images: Tensor) -> Tensor:
         """Logits of the whole model on any images: iFAM chooses its mask again."""

@@ -171,7 +171,7 @@ def after_replacement(
     explained: Explained, images: Tensor, others: Tensor, kept: Tensor, protocol: Protocol
 ) -> dict[str, Tensor]:
     """What the whole model answers when all but the ``kept`` (B, h, w) is noise, or of the ``others`` (B, 3, H, W)."""
-    seen = pixels_of(kept, explained.backbone.patch_size, images)
+    seen = pixels_of(kept, explained.backbone.patch_size, (images.shape[2], images.shape[3]))[:, None]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(protocol.seed)).to(images)
     before, chosen = explained.logits, explained.logits.argmax(1)
     found = {}

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from ifam.processes import Share
+from ifam.training.backgrounds import borrow_backgrounds
+
+
+def numbered(count: int, size: int = 6) -> torch.Tensor:
+    return torch.arange(count, dtype=torch.float32)[:, None, None, None].expand(count, 3, size, size).clone()
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_the_object_stays_and_the_rest_is_of_other_photographs(count: int) -> None:
+    images, inside = numbered(count), torch.rand(count, 6, 6) < 0.5
+    found = borrow_backgrounds(images, inside)
+    for row in range(count):
+        assert (found[row][:, inside[row]] == row).all()
+        assert (found[row][:, ~inside[row]] != row).all() or count == 2
+        assert (found[row] == found[row, 0]).all()
+
+
+def test_of_the_lender_only_the_background_comes_along() -> None:
+    images, inside = numbered(9), torch.zeros(9, 6, 6, dtype=torch.bool)
+    inside[:, :3] = True
+    inside[0] = False
+    found = borrow_backgrounds(images, inside)
+    lent = {row: found[row, 0, ~inside[row]].unique().tolist() for row in range(9)}
+    lenders, fillers = found[0, 0, 5, 0], found[0, 0, 0, 0]
+    assert 0 not in lent[0]
+    assert lenders != fillers  # where the lender has its object, a third photograph
+    assert sorted(value for row in range(1, 9) for value in lent[row]) == sorted(
+        value for value in range(9) if value != lenders
+    )
+
+
+def test_a_photograph_alone_stays_as_it_is() -> None:
+    images = torch.randn(1, 3, 6, 6)
+    assert torch.equal(borrow_backgrounds(images, torch.rand(1, 6, 6) < 0.5), images)
+
+
+def test_each_lends_once_and_the_seed_decides_to_whom() -> None:
+    images, nothing = numbered(16), torch.zeros(16, 6, 6, dtype=torch.bool)
+    torch.manual_seed(3)
+    found = borrow_backgrounds(images, nothing)[:, 0, 0, 0]
+    torch.manual_seed(3)
+    again = borrow_backgrounds(images, nothing)[:, 0, 0, 0]
+    assert torch.equal(found, again)
+    assert sorted(found.tolist()) == list(range(16))
+    assert not torch.equal(found, borrow_backgrounds(images, nothing)[:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("counts", [(4, 3), (1, 0, 1), (3, 3, 2)])
+def test_of_a_shared_batch_all_of_it_lends(counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one process would with the images in their order: those at rank, rank + processes, …"""
+    total = sum(counts)
+    images, inside = torch.randn(total, 3, 6, 6), torch.rand(total, 6, 6) < 0.5
+    torch.manual_seed(5)
+    expected = borrow_backgrounds(images, inside)
+    held = [Share(counts=counts, rank=rank)._rows(rank) for rank in range(len(counts))]
+    assert sorted(row for rows in held for row in rows) == list(range(total))
+
+    def gather(self: Share, values: torch.Tensor) -> torch.Tensor:
+        whole = images if values.dtype == torch.float32 else inside
+        return torch.cat([whole[rows] for rows in held])
+
+    monkeypatch.setattr(Share, "all", gather)
+    for rank, rows in enumerate(held):
+        torch.manual_seed(5)
+        own = rows or [0]
+        found = borrow_backgrounds(images[own], inside[own], Share(counts=counts, rank=rank))
+        if rows:
+            assert torch.equal(found, expected[rows])
