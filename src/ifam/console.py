@@ -235,11 +235,11 @@ def print_certificate(found: "Certificate") -> None:
         rows,
     )
     if found.holds:
-        print("holds: no pixel outside the mask changed a bit of any prediction")
+        print(f"holds: no pixel outside {found.setting.region} changed a bit of any prediction")
     elif any(changes.bits for changes in found.outside.values()):
-        print("does not hold: pixels outside the mask changed predictions")
+        print(f"does not hold: pixels outside {found.setting.region} changed predictions")
     else:
-        print("cannot tell: pixels inside the mask changed nothing either")
+        print(f"cannot tell: pixels inside {found.setting.region} changed nothing either")
     for what, alone in found.mask_alone.items():
         print(
             f"mask alone: with every pixel inside replaced by {what}, {_with_limits(alone.stays)} of the answers stay "

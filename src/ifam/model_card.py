@@ -22,16 +22,20 @@ CARD = "README.md"
 HERE = "path/of/this/folder"
 """what stands for the model's place in the card until it has one on a hub"""
 
+READ = {
+    "patches": "Given the mask, the logits are a function of the selected patches and their positions only",
+    "pixels": (
+        "Given the mask and the outline of the object in it, the logits are a function of the pixels inside that "
+        "outline, and of the positions of their patches, only"
+    ),
+}
+"""by what the evidence of a model is taken in"""
 HELD = (
-    "Given the mask, the logits are a function of the selected patches and their positions only: changing any other "
-    "pixel changes no bit of them. The mask itself is computed from the whole image: a change outside the mask can "
-    "move it, and a mask can carry information by its shape. Where nothing was selected, nothing in the image supports "
-    "the prediction."
+    ": changing any other pixel changes no bit of them. The mask itself is computed from the whole image: a change "
+    "outside the mask can move it, and a mask can carry information by its shape. Where nothing was selected, nothing "
+    "in the image supports the prediction."
 )
-GIVEN = (
-    "Given the mask, the logits are a function of the selected patches and their positions only. The masks come from "
-    "outside the model: what they tell about the class by their shape is not limited."
-)
+GIVEN = ". The masks come from outside the model: what they tell about the class by their shape is not limited."
 NONE = "None: the prediction can rest on any pixel of the image"
 
 
@@ -43,9 +47,11 @@ def guarantee(model: Classifier) -> str:
             if model.soft_masks
             else "parts are pooled from tokens that read it"
         )
-        return HELD if model.is_faithful else f"{NONE}; {why}."
+        return READ[model.evidence] + HELD if model.is_faithful else f"{NONE}; {why}."
     if isinstance(model, MaskedClassifier):
-        return GIVEN if model.is_faithful else f"{NONE}; the mask selects tokens that have read it."
+        return (
+            READ[model.evidence] + GIVEN if model.is_faithful else f"{NONE}; the mask selects tokens that have read it."
+        )
     return f"{NONE}."
 
 

@@ -68,7 +68,7 @@ def after(page: Any, act: Callable[[], object]) -> None:
 
 def shows(page: Any, expected: Explanation, names: list[str]) -> bool:
     """Whether mask, picture, share and probabilities are those of the explanation."""
-    assert np.array_equal(pictures(page)[2], overlay_mask(enlarged(expected.image), expected.mask))
+    assert np.array_equal(pictures(page)[2], overlay_mask(enlarged(expected.image), expected.pixels))
     assert probabilities(page, names) == pytest.approx(expected.probabilities, abs=1e-5)
     assert (f"{expected.kept:.1%} of the image" if expected.has_evidence else "no evidence") in page.inner_text(
         ".answer"

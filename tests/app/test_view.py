@@ -36,7 +36,7 @@ def test_pictures_are_those_of_the_answer(question: Question) -> None:
     large = pictures.enlarged(answer.image)
     assert [decoded(uri).shape for uri in uris] == [(448, 448, 3)] * 3
     assert np.array_equal(decoded(uris[0]), large)
-    assert np.array_equal(decoded(uris[2]), overlay_mask(large, answer.mask))
+    assert np.array_equal(decoded(uris[2]), overlay_mask(large, answer.pixels))
 
 
 def test_every_part_has_its_number_also_where_it_is_off(question: Question) -> None:

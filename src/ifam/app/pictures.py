@@ -34,7 +34,7 @@ def parts_picture(question: Question) -> Pixels:
 
 def seen_picture(question: Question) -> Pixels:
     """What stage 2 saw."""
-    return overlay_mask(enlarged(question.answer.image), question.answer.mask)
+    return overlay_mask(enlarged(question.answer.image), question.answer.pixels)
 
 
 def enlarged(image: Pixels) -> Pixels:

@@ -35,7 +35,7 @@ def comparison_figure(images: Mapping[str, Path], truths: Sequence[str], plain: 
         pictures = {
             title: explanation.image,
             "parts": overlay_parts(explanation.image, explanation.parts, model.num_parts),
-            f"seen by stage 2: {explanation.kept:.0%}": overlay_mask(explanation.image, explanation.mask),
+            f"seen by stage 2: {explanation.kept:.0%}": overlay_mask(explanation.image, explanation.pixels),
         }
         for panel, (name, picture) in zip(axes, pictures.items(), strict=False):
             panel.imshow(picture)

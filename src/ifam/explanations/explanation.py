@@ -31,7 +31,7 @@ ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A prediction and the tokens that it rests on. Interventions reuse stage 1."""
+    """A prediction and what of the image it rests on. Interventions reuse stage 1."""
 
     label: str
     """name of the most probable class"""
@@ -46,7 +46,10 @@ class Explanation:
     parts: NDArray[np.int64]
     """(h, w): part of each token; K = background or removed"""
     mask: NDArray[np.bool_]
-    """(h, w): what stage 2 saw"""
+    """(h, w): the patches that stage 2 saw"""
+    pixels: NDArray[np.bool_]
+    """(H, W): what stage 2 read of the image: those patches, and of a model with evidence in pixels only what lies
+    inside the outline of the parts"""
     image: NDArray[np.uint8]
     """(H, W, 3): the photograph as the model sees it"""
     removed_parts: tuple[int, ...] = ()
@@ -102,7 +105,7 @@ class Explanation:
         return explanation_figure(
             self.image,
             self.parts,
-            self.mask,
+            self.pixels,
             self.probabilities,
             self._model.class_names,
             self.kept,
@@ -203,6 +206,7 @@ def _conclude(
         is_faithful=model.is_faithful,
         parts=output.parts[0].cpu().numpy(),
         mask=output.mask[0].cpu().numpy(),
+        pixels=output.pixels[0].cpu().numpy(),
         image=to_photograph(view[0], model.preprocessing),
         removed_parts=removed,
         token_quantile=quantile,

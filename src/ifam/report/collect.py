@@ -183,6 +183,7 @@ def _model_facts(model: IFAM) -> ModelFacts:
         num_classes=model.num_classes,
         is_faithful=model.is_faithful,
         has_second_stage=model.stage2 is not None,
+        evidence=model.evidence,
         backbone=last_name(model.backbone_title),
         image_size=(height, width),
         grid=(rows, columns),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifam.background import Background
+from ifam.config import Evidence
 from ifam.data.account import Account
 from ifam.evaluate import Evaluation
 from ifam.explanations.part_gallery import PartGallery
@@ -27,6 +28,8 @@ class ModelFacts:
     num_classes: int
     is_faithful: bool
     has_second_stage: bool
+    evidence: Evidence
+    """what the prediction rests on: whole patches of the mask, or the pixels inside the outline of the parts"""
     backbone: str
     """timm's name of it, or its size"""
     image_size: tuple[int, int]
@@ -104,8 +107,8 @@ class Mistake:
     """(H, W, 3): as the model sees it"""
     parts: NDArray[np.int64]
     """(h, w): K = background"""
-    mask: NDArray[np.bool_]
-    """(h, w)"""
+    pixels: NDArray[np.bool_]
+    """(H, W): what stage 2 read"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class MistakeCollector:
             kept=float(output.kept[row]),
             image=to_photograph(batch.images[row], self._model.preprocessing),
             parts=output.parts[row].cpu().numpy(),
-            mask=output.mask[row].cpu().numpy(),
+            pixels=output.pixels[row].cpu().numpy(),
         )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ifam import __version__
+from ifam.model_card import READ
 from ifam.report import number_sections as numbers
 from ifam.report import picture_sections as pictures
 from ifam.report.content import Report
@@ -19,9 +20,8 @@ LEGEND = (
     "the background alone tells the class."
 )
 COVERED = (
-    "Covered: given the mask, the prediction is a function of the selected patches and their positions only. "
-    "Changing any other pixel, to noise or to infinity, changes no bit of it. The map is the reason, not a guess "
-    "made afterwards.",
+    "Covered: {read}. Changing any other pixel, to noise or to infinity, changes no bit of them. The map is the "
+    "reason, not a guess made afterwards.",
     "Not covered: the mask itself is computed from the whole image. A change outside the mask can therefore move "
     "the mask, and a mask can carry information by its shape. Both are measured in section 8. Nor does it say that "
     "the selected patches are the right ones: the pictures below show which they are.",
@@ -42,7 +42,9 @@ def page(report: Report) -> dict[str, Any]:
         "marks": MARKS,
         "legend": LEGEND,
         "verdict": verdict(report),
-        "guarantee": COVERED if report.model.is_faithful else NOT_COVERED,
+        "guarantee": [text.format(read=READ[report.model.evidence].replace("Given", "given", 1)) for text in COVERED]
+        if report.model.is_faithful
+        else NOT_COVERED,
         "data": numbers.data(report),
         "metrics": numbers.metrics(report),
         "parts": pictures.parts(report),

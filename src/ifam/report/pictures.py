@@ -48,7 +48,7 @@ def mistake(found: Mistake, num_parts: int, *, seen: str) -> list[Picture]:
         photograph(image, alt=f"photograph {found.name}", caption="photograph"),
         photograph(overlay_parts(image, found.parts, num_parts), alt=f"parts found in {found.name}", caption="parts"),
         photograph(
-            overlay_mask(image, found.mask),
+            overlay_mask(image, found.pixels),
             alt=f"{seen} in {found.name}: {whole(found.kept)} of the image",
             caption=f"{seen}: {whole(found.kept)}",
         ),

@@ -37,16 +37,17 @@ def guarantee(report: Report) -> Statement:
     found = report.certificate
     if found is None:
         return Statement(heading=heading, text=f"Not checked: {report.reasons['certificate']}.", kind="caution")
+    region = found.setting.region
     checked = f"on the {images(found.num_images)} that were checked"
     if found.holds:
-        text = f"Holds {checked}: replacing every pixel outside the mask changed no bit of any prediction."
+        text = f"Holds {checked}: replacing every pixel outside {region} changed no bit of any prediction."
         return Statement(heading=heading, text=text, kind="good")
     if any(changes.bits for changes in found.outside.values()):
-        text = f"Does not hold {checked}: pixels outside the mask changed predictions."
+        text = f"Does not hold {checked}: pixels outside {region} changed predictions."
         return Statement(heading=heading, text=text, kind="bad")
     return Statement(
         heading=heading,
-        text=f"Cannot be told {checked}: pixels inside the mask changed nothing either.",
+        text=f"Cannot be told {checked}: pixels inside {region} changed nothing either.",
         kind="caution",
     )
 

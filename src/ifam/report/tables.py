@@ -159,8 +159,9 @@ def _trial(trial: Trial) -> list[str]:
 
 def certificate(found: Certificate) -> Table:
     """What was replaced and what it changed."""
-    rows = [[f"outside the mask, by {what}", *_changes(one.images, one.bits)] for what, one in found.outside.items()]
-    rows.append(["inside the mask, by noise (control)", *_changes(found.inside.images, found.inside.bits)])
+    region = found.setting.region
+    rows = [[f"outside {region}, by {what}", *_changes(one.images, one.bits)] for what, one in found.outside.items()]
+    rows.append([f"inside {region}, by noise (control)", *_changes(found.inside.images, found.inside.bits)])
     caption = (
         f"{images(found.num_images)}, {found.with_evidence:,} with evidence; the mask is held, pixels are replaced"
     )
@@ -169,8 +170,9 @@ def certificate(found: Certificate) -> Table:
 
 def mask_alone(found: Certificate) -> Table:
     """How many answers stay when the inside of the mask is replaced."""
+    region = found.setting.region
     rows = [
-        [f"inside the mask, by {what}", f"{percent(one.stays.estimate)} ({interval(one.stays)})", percent(one.chance)]
+        [f"inside {region}, by {what}", f"{percent(one.stays.estimate)} ({interval(one.stays)})", percent(one.chance)]
         for what, one in found.mask_alone.items()
     ]
     return Table(

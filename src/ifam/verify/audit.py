@@ -88,7 +88,11 @@ def verify(
     photographs = distinct(table, sample) if known is None else replace(known, table=table)
     where = torch.device(device)
     setting = Setting(
-        seed=seed, precision=resolve_precision(precision, where.type), batch_size=batch_size, rounds=ROUNDS
+        seed=seed,
+        precision=resolve_precision(precision, where.type),
+        batch_size=batch_size,
+        rounds=ROUNDS,
+        evidence=model.evidence,
     )
     audit = _Audit(model.to(device).eval(), photographs, setting, workers, progress)
     with arithmetic(precision, where):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ifam.config import Evidence
 from ifam.metrics.bootstrap import Interval
 from ifam.probe import surely_half_way
 
@@ -91,11 +92,19 @@ class Setting:
     batch_size: int
     rounds: int
     """photographs that lend each one its pixels"""
+    evidence: Evidence = "patches"
+    """what the answers rest on: whole patches of the masks, or in them the pixels inside the outline of the parts"""
+
+    @property
+    def region(self) -> str:
+        """What the model may read, in words: pixels outside are those that change nothing."""
+        return "the mask" if self.evidence == "patches" else "the outline"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What was found; ``holds`` speaks of the pixels outside the mask only."""
+    """What was found; ``holds`` speaks of the pixels outside the mask only, or with evidence in pixels of all pixels
+    outside the outline of the parts in it."""
 
     num_images: int
     outside: Mapping[str, Changes]
@@ -126,7 +135,7 @@ class Certificate:
 
     @property
     def holds(self) -> bool:
-        """No pixel outside the mask changed a bit, and the control shows that pixels can."""
+        """No pixel outside what the model may read changed a bit, and the control shows that pixels can."""
         return all(changes.bits == 0 for changes in self.outside.values()) and self.inside.images > 0
 
     @property
