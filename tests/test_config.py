@@ -31,6 +31,8 @@ PAPER = {
         "tokencut_threshold": 0.4,
         "centre_lean": None,
         "prototype_init": "random",
+        "evidence": "patches",
+        "readout": "class_token",
     },
     "losses": {
         "stage2": 1.0,
@@ -59,6 +61,8 @@ PAPER = {
     },
     "robustness": {"group_step": 0.01, "upweight": 20.0, "first_epochs": None, "tuning_epochs": None},
     "augmentation": "birds",
+    "borrowed_backgrounds": "none",
+    "class_balanced": False,
     "precision": "32-true",
     "ema": None,
     "select_by": "auto",

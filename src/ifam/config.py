@@ -13,6 +13,7 @@ from ifam.errors import UsageError, first_line
 MethodName = Literal["ifam", "pdiscoformer", "erm", "early_mask", "late_mask", "group_dro", "jtt", "masktune", "dfr"]
 MaskGradient = Literal["exact", "bounded", "cut"]
 Evidence = Literal["patches", "pixels"]
+Readout = Literal["class_token", "class_token_and_mean"]
 BorrowedBackgrounds = Literal["none", "stage1", "stage2", "both"]
 PrototypeInit = Literal["random", "centre"]
 DroppedParts = Literal["removed", "reassigned"]
@@ -78,6 +79,9 @@ class ModelConfig:
     evidence: Evidence = "patches"
     """what the answer rests on at test time: the selected patches, or of these the pixels inside the outline of the
     object, so that no background is read at its border"""
+    readout: Readout = "class_token"
+    """of methods without masks: what of a vision transformer is classified from, the class token alone or beside it the
+    mean of the patches"""
     masks: str = "annotated"
     """of early_mask and late_mask: annotated, boxes, tokencut, or a folder of mask files named as the images"""
     tokencut_features: TokenCutFeatures = "tokens"
@@ -96,6 +100,7 @@ class ModelConfig:
         _one_of("model.prototype_init", self.prototype_init, PrototypeInit)
         _one_of("model.dropped_parts", self.dropped_parts, DroppedParts)
         _one_of("model.evidence", self.evidence, Evidence)
+        _one_of("model.readout", self.readout, Readout)
         _one_of("model.tokencut_features", self.tokencut_features, TokenCutFeatures)
         _between("model.tokencut_threshold", self.tokencut_threshold, -1, 1)
         _between("model.mask_coverage", self.mask_coverage, 0.001, 1)
@@ -184,7 +189,10 @@ class TrainingConfig:
     borrowed_backgrounds: BorrowedBackgrounds = "none"
     """which stage is trained on photographs whose background, outside the outline of the object, is another's: in
     stage2 what surrounds the object in its patches tells nothing of the class; in stage1 the transformed views have
-    other backgrounds, in which the same parts are to be found; methods of one stage: stage2"""
+    other backgrounds, in which the same parts are to be found; methods of one stage: stage2, without masks outside a
+    box at random"""
+    class_balanced: bool = False
+    """weigh images in the classification losses so that every class counts alike, however few images it has"""
     precision: Precision = "32-true"
     ema: float | None = None
     """decay of the exponential moving average of the weights, or None"""

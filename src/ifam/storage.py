@@ -196,6 +196,8 @@ def describe_model(model: Classifier) -> dict[str, Any]:
         description["backbone_origin"] = origin
     if isinstance(model, MaskedClassifier):
         description["options"] = {name: getattr(model, name) for name in MASKED_OPTIONS}
+    if isinstance(model, PlainClassifier) and model.readout != "class_token":
+        description["options"] = {"readout": model.readout}
     if isinstance(model, IFAM):
         description["options"] = {name: getattr(model, name) for name in OPTIONS}
         description["options"]["second_stage"] = model.stage2 is not None
@@ -224,7 +226,7 @@ def _rebuild(description: dict[str, Any]) -> IFAM | PlainClassifier | MaskedClas
     elif description["kind"] == "masked":
         model = MaskedClassifier(vit, **common, **description["options"])
     else:
-        model = PlainClassifier(vit, **common)
+        model = PlainClassifier(vit, **common, **description.get("options", {}))
     model.backbone_name = architecture.name
     model.backbone_origin = Origin.of_metadata(description.get("backbone_origin", {}))
     model.training_group_sizes = description["training_group_sizes"]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import ifam
+from ifam.errors import UsageError
 from ifam.model.classifier import PlainClassifier
 from ifam.model.masked import MaskedClassifier, mean_of_selected
 from ifam.model.tokencut import token_cut
@@ -110,3 +111,23 @@ def test_what_is_refused(make_vit: Any, images: Tensor, mask: Tensor, refuses_li
         model(images)
     with refuses_line("mask", "(2, 4, 4)"):
         model(images, mask[:1])
+
+
+@torch.inference_mode()
+def test_a_plain_classifier_may_read_the_mean_of_its_patches_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"num_classes": 3, "image_size": 64, "pretrained": False}
+    model = PlainClassifier("vit_tiny_patch16_224", **options, readout="class_token_and_mean").eval()
+    images = torch.randn(2, 3, 64, 64)
+    tokens = model.classifier.backbone(images)  # type: ignore[operator]
+    both = torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+    torch.testing.assert_close(model(images).logits, model.classifier.head(model.classifier.norm(both)))
+    ifam.save(model, tmp_path)
+    again = ifam.load(tmp_path)
+    assert isinstance(again, PlainClassifier)
+    assert again.readout == "class_token_and_mean"
+    assert torch.equal(again(images).logits, model(images).logits)
+    with pytest.raises(UsageError, match="readout: expected class_token of a network without patch tokens"):
+        PlainClassifier("test_resnet", **options, readout="class_token_and_mean")
+    with pytest.raises(UsageError, match="readout: expected class_token or class_token_and_mean, got 'mean'"):
+        PlainClassifier("vit_tiny_patch16_224", **options, readout="mean")  # type: ignore[arg-type]

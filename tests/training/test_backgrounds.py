@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ifam.processes import Share
-from ifam.training.backgrounds import borrow_backgrounds
+from ifam.training.backgrounds import SMALLEST_BOX, borrow_backgrounds, random_boxes
 
 
 def numbered(count: int, size: int = 6) -> torch.Tensor:
@@ -70,3 +70,20 @@ def test_of_a_shared_batch_all_of_it_lends(counts: tuple[int, ...], monkeypatch:
         found = borrow_backgrounds(images[own], inside[own], Share(counts=counts, rank=rank))
         if rows:
             assert torch.equal(found, expected[rows])
+
+
+def test_boxes_have_the_images_proportions_and_lie_in_them() -> None:
+    torch.manual_seed(0)
+    boxes = random_boxes(torch.zeros(500, 3, 40, 60))
+    assert boxes.shape == (500, 40, 60)
+    rows, columns = boxes.any(2), boxes.any(1)
+    assert torch.equal(boxes, rows[:, :, None] & columns[:, None])
+    for sides in (rows, columns):  # without a gap
+        assert ((sides.long().diff(dim=1) != 0).sum(1) <= 2).all()
+    shares = boxes.float().mean((1, 2))
+    assert SMALLEST_BOX - 0.05 < shares.min() < 0.35
+    assert shares.max() > 0.95
+    assert ((rows.float().mean(1) - columns.float().mean(1)).abs() < 0.05).all()
+    covered = boxes.float().mean(0)
+    assert (covered - covered.flip(0).flip(1)).abs().max() < 0.1  # anywhere alike
+    assert covered.min() > 0.02

@@ -25,6 +25,8 @@ OTHER: dict[str, Any] = {
     "model.temperature": 0.5,
     "model.prototype_init": "centre",
     "model.centre_lean": 5.0,
+    "model.evidence": "pixels",
+    "model.readout": "class_token_and_mean",
     "model.mask_coverage": 0.9,
     "model.tokencut_features": "keys",
     "model.tokencut_threshold": 0.1,
@@ -33,6 +35,8 @@ OTHER: dict[str, Any] = {
     "optimizer.lr_stage2": 0.1,
     "optimizer.stage1_epochs": 1,
     "optimizer.freeze_stage1": True,
+    "borrowed_backgrounds": "stage2",
+    "class_balanced": True,
     "robustness.group_step": 0.5,
     "robustness.upweight": 3.0,
     "robustness.first_epochs": 2,
@@ -43,8 +47,9 @@ OTHER: dict[str, Any] = {
 
 def test_of_every_setting_it_is_said_which_methods_read_it() -> None:
     values = to_dict(TrainingConfig())
-    parts = ("model", "losses", "optimizer", "robustness")  # what is beside them holds for any run
+    parts = ("model", "losses", "optimizer", "robustness")  # what else is beside them holds for any run
     settings = {f"{part}.{name}" for part in parts for name in values[part]}
+    settings |= {"borrowed_backgrounds", "class_balanced"}
     assert set().union(*READS.values()) == settings - READ_BY_ALL == OTHER.keys() | {"model.masks"}
     assert READS.keys() == METHODS.keys() == set(get_args(MethodName))
 

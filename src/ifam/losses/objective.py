@@ -16,9 +16,13 @@ from ifam.processes import WHOLE, Share
 Terms = dict[str, Tensor]
 
 
-def classification_term(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in float32 or wider."""
-    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+def classification_term(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy in float32 or wider; ``class_weights``: (C,), of the images of each class, None for 1."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if class_weights is None:
+        return F.cross_entropy(wide, labels)
+    # not divided by the weights of the batch, so that it is a mean over images that several processes may share
+    return (class_weights.to(wide)[labels] * F.cross_entropy(wide, labels, reduction="none")).mean()
 
 
 OVER_BATCH = frozenset({"foreground_presence"})
@@ -31,16 +35,18 @@ def stage1_terms(
     maps_back: Tensor | None,
     weights: LossWeights,
     share: Share = WHOLE,
+    class_weights: Tensor | None = None,
 ) -> Terms:
     """Stage-1 classification and the losses that shape parts.
 
     ``maps_back``: the part maps of a transformed view, moved back, or None where equivariance has no weight.
-    Terms of weight 0 are not computed. ``share``: what the images are of their batch.
+    Terms of weight 0 are not computed. ``share``: what the images are of their batch. ``class_weights``: see
+    `classification_term`.
     """
     maps = discovery.part_maps
     features = discovery.part_features.to(maps.dtype)
     terms: dict[str, Callable[[], Tensor]] = {
-        "stage1": lambda: classification_term(discovery.stage1_logits, labels),
+        "stage1": lambda: classification_term(discovery.stage1_logits, labels, class_weights),
         "orthogonality": lambda: losses.orthogonality(features),
         "equivariance": lambda: losses.equivariance(maps, maps if maps_back is None else maps_back),
         "foreground_presence": lambda: losses.foreground_presence(maps, share=share),

@@ -77,6 +77,11 @@ class Backbone(nn.Module):
         tokens = torch.cat(self.embed(images), dim=1)
         return self._encode(tokens, F.scaled_dot_product_attention, readers=CLASS_TOKEN)[:, 0]
 
+    def summary_and_mean(self, images: Tensor) -> Tensor:
+        """The class token and the mean of the patch tokens, side by side: (B, 2·D)."""
+        tokens = self(images)
+        return torch.cat([tokens[:, 0], tokens[:, self.num_prefix_tokens :].mean(1)], dim=1)
+
     def set_image_size(self, image_size: tuple[int, int]) -> None:
         """Store position embeddings for images of (height, width) pixels; an incomplete last patch counts."""
         resize(self.vit, image_size)

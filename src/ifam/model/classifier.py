@@ -4,9 +4,12 @@ Shapes: B images, h×w token grid, D width, C classes.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 from torch import Tensor, nn
 
+from ifam.config import Readout
+from ifam.errors import UsageError
 from ifam.model.backbone import Backbone
 from ifam.model.base import BackboneSpec, Classifier
 from ifam.model.build import AnyBackbone
@@ -26,14 +29,17 @@ class SummaryClassifier(nn.Module):
 
     backbone: AnyBackbone
 
-    def __init__(self, backbone: AnyBackbone, num_classes: int) -> None:
+    def __init__(self, backbone: AnyBackbone, num_classes: int, readout: Readout = "class_token") -> None:
         super().__init__()
-        self.backbone = backbone
-        self.norm = nn.LayerNorm(backbone.width, eps=1e-5)
-        self.head = bias_free_linear(backbone.width, num_classes)
+        self.backbone, self.readout = backbone, readout
+        width = backbone.width if readout == "class_token" else 2 * backbone.width
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.head = bias_free_linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C)."""
+        if self.readout == "class_token_and_mean" and isinstance(self.backbone, Backbone):
+            return self.score(self.backbone.summary_and_mean(images))
         return self.score(self.backbone.summary(images))
 
     def score(self, summary: Tensor) -> Tensor:
@@ -75,6 +81,8 @@ class PlainClassifier(Classifier):
     Args:
         backbone: as for `ifam.IFAM`; beyond its transformers any timm model, by name, from a ``.safetensors`` file, or
             as ``timm.create_model`` made it, which then pools its features as it always does.
+        readout: what of a vision transformer is classified from: its class token alone, or beside it the mean of its
+            patches.
 
     The other arguments and errors: see `ifam.IFAM`. Not every timm model takes images of every size.
 
@@ -96,6 +104,7 @@ class PlainClassifier(Classifier):
         pretrained: bool = True,
         class_names: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
+        readout: Readout = "class_token",
     ) -> None:
         super().__init__(
             backbone,
@@ -105,8 +114,17 @@ class PlainClassifier(Classifier):
             class_names=class_names,
             preprocessing=preprocessing,
         )
-        self.classifier = SummaryClassifier(self._initial, num_classes)
+        if readout not in get_args(Readout):
+            raise UsageError(f"readout: expected {' or '.join(get_args(Readout))}, got {readout!r}")
+        if readout != "class_token" and not isinstance(self._initial, Backbone):
+            raise UsageError(f"readout: expected class_token of a network without patch tokens, got {readout}")
+        self.classifier = SummaryClassifier(self._initial, num_classes, readout)
         del self._initial
+
+    @property
+    def readout(self) -> Readout:
+        """See the argument."""
+        return self.classifier.readout
 
     def forward(self, images: Tensor) -> Prediction:
         """``images``: (B, 3, H, W), normalised."""

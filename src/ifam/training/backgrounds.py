@@ -5,6 +5,9 @@ from torch import Tensor
 
 from ifam.processes import WHOLE, Share
 
+SMALLEST_BOX = 0.3
+"""share of an image"""
+
 
 def borrow_backgrounds(images: Tensor, inside: Tensor, share: Share = WHOLE) -> Tensor:
     """``images`` (B, 3, H, W) with another photograph of the batch outside ``inside`` (B, H, W) bool, their objects.
@@ -20,3 +23,20 @@ def borrow_backgrounds(images: Tensor, inside: Tensor, share: Share = WHOLE) -> 
     lenders, third = (share.own(each).to(images.device) for each in (lenders, third))
     background = torch.where(objects[lenders, None], everyone[third], everyone[lenders])
     return torch.where(inside[:, None], images, background)
+
+
+def random_boxes(images: Tensor, share: Share = WHOLE) -> Tensor:
+    """A box of each image, with its proportions, somewhere in it, of 30 to 100 % of its area: (B, H, W) bool.
+
+    As in CutMix (S. Yun et al., ICCV 2019), which needs no mask either, but the box keeps its image's label whole.
+    """
+    count, (height, width) = share.total(len(images)), images.shape[2:]
+    area, top, left = share.own(torch.rand(count, 3)).unbind(1)
+    side = (SMALLEST_BOX + (1 - SMALLEST_BOX) * area).sqrt()
+
+    def covered(start: Tensor, pixels: int) -> Tensor:
+        place = (torch.arange(pixels) + 0.5) / pixels
+        begin = (start * (1 - side))[:, None]
+        return (place >= begin) & (place < begin + side[:, None])
+
+    return (covered(top, height)[:, :, None] & covered(left, width)[:, None]).to(images.device)

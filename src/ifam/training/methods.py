@@ -23,7 +23,7 @@ from ifam.model.masked import MaskedClassifier
 from ifam.model.pixels import enlarge, foreground_margin
 from ifam.model.two_stage import IFAM
 from ifam.output import PartDiscovery
-from ifam.training.backgrounds import borrow_backgrounds
+from ifam.training.backgrounds import borrow_backgrounds, random_boxes
 
 Stage = Literal[1, 2]
 
@@ -51,6 +51,8 @@ class Method(ABC):
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
+        self.class_weights: Tensor | None = None
+        """(C,): mean over the training images 1; None where all images count alike"""
 
     @abstractmethod
     def build(self, class_names: Sequence[str]) -> Classifier:
@@ -66,6 +68,8 @@ class Method(ABC):
 
     def prepare(self, table: ImageTable) -> ImageTable:
         """The data as this method uses it; refuses what it cannot use."""
+        if self.config.class_balanced:
+            self.class_weights = balancing_weights(list(table.select("train").class_counts().values()))
         return table
 
     def follow(self, first: Classifier, table: ImageTable) -> str:
@@ -106,7 +110,7 @@ class TwoStage(Method):
             mask_noise=model.mask_noise,
             dropped_parts=model.dropped_parts,
             temperature=model.temperature,
-            evidence=model.evidence,
+            evidence=model.evidence if self.config.method == "ifam" else "patches",
         )
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
@@ -118,13 +122,15 @@ class TwoStage(Method):
             discovery = model.discover(images, share)
         terms: Terms = {}
         if not stage2_alone:
-            terms = stage1_terms(discovery, labels, self._maps_back(model, batch, discovery), weights, share)
+            maps_back = self._maps_back(model, batch, discovery)
+            terms = stage1_terms(discovery, labels, maps_back, weights, share, self.class_weights)
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             selection = model.select(discovery, share=share)
             if self.config.borrowed_backgrounds in ("stage2", "both"):
                 inside = model.object_pixels(selection, (images.shape[2], images.shape[3]))
                 images = borrow_backgrounds(images, inside, share)
-            terms["stage2"] = classification_term(model.second_stage(images, selection), labels)
+            logits = model.second_stage(images, selection)
+            terms["stage2"] = classification_term(logits, labels, self.class_weights)
         return terms
 
     def groups(self, model: IFAM) -> list[ParameterGroup]:
@@ -161,12 +167,23 @@ class PlainFineTuning(Method):
         """See `Method`."""
         model = self.config.model
         return PlainClassifier(
-            model.backbone, num_classes=len(class_names), pretrained=model.pretrained, class_names=class_names
+            model.backbone,
+            num_classes=len(class_names),
+            pretrained=model.pretrained,
+            class_names=class_names,
+            readout=model.readout,
         )
 
     def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
-        """Cross-entropy, under the name of the term that it corresponds to."""
-        return {"stage2": classification_term(predict_batch(model, batch).logits, batch.labels)}
+        """Cross-entropy, under the name of the term that it corresponds to, before other backgrounds if asked."""
+        if self.config.borrowed_backgrounds != "none":
+            inside = self._inside(batch)
+            batch = replace(batch, images=borrow_backgrounds(batch.images, inside, batch.share))
+        return {"stage2": classification_term(predict_batch(model, batch).logits, batch.labels, self.class_weights)}
+
+    def _inside(self, batch: Batch) -> Tensor:
+        """What of each image stays (B, H, W) bool: without any mask a box at random."""
+        return random_boxes(batch.images, batch.share)
 
     def groups(self, model: Any) -> list[ParameterGroup]:
         """See `Method`."""
@@ -187,16 +204,14 @@ class GivenMasks(PlainFineTuning):
             coverage=model.mask_coverage,
             tokencut_features=model.tokencut_features,
             tokencut_threshold=model.tokencut_threshold,
-            evidence=model.evidence,
+            evidence=model.evidence if self.config.method == "early_mask" else "patches",
             pretrained=model.pretrained,
             class_names=class_names,
         )
 
-    def losses(self, model: Any, batch: Batch, epoch: int) -> Terms:
-        """Cross-entropy, before other backgrounds if asked."""
-        if self.config.borrowed_backgrounds != "none" and batch.given_masks is not None:
-            batch = replace(batch, images=borrow_backgrounds(batch.images, batch.given_masks, batch.share))
-        return super().losses(model, batch, epoch)
+    def _inside(self, batch: Batch) -> Tensor:
+        """The mask that was given; of TokenCut's, in patches, a box as without any mask."""
+        return super()._inside(batch) if batch.given_masks is None else batch.given_masks
 
     def prepare(self, table: ImageTable) -> ImageTable:
         """With a given mask for each image of training and validation."""
@@ -204,7 +219,15 @@ class GivenMasks(PlainFineTuning):
             raise UsageError(
                 f"augmentation: expected one that moves masks along, got {self.config.augmentation}; use birds or light"
             )
-        return give_masks(table, self.config.model.masks, ("train", "val"))
+        return give_masks(super().prepare(table), self.config.model.masks, ("train", "val"))
+
+
+def balancing_weights(counts: Sequence[int]) -> Tensor:
+    """N / (C · n) for each of C classes with n of the N images: (C,); 0 for a class without any."""
+    numbers = torch.tensor(counts, dtype=torch.float64)
+    present = numbers > 0
+    weights = numbers.sum() / (present.sum() * numbers.clamp_min(1))
+    return torch.where(present, weights, 0.0).float()
 
 
 def _token_classifier_groups(classifier: TokenClassifier, rates: OptimizerConfig) -> list[ParameterGroup]:

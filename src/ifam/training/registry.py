@@ -33,20 +33,22 @@ _PARTS_AS_MASK = frozenset(
     }
 )  # fmt: skip
 _FINE_TUNING = frozenset({"losses.stage2", "optimizer.lr_stage2"})
+_WHOLE = frozenset({"model.readout", "borrowed_backgrounds"})
+_BALANCED = frozenset({"class_balanced"})
 _TOKENCUT = frozenset({"model.tokencut_features", "model.tokencut_threshold"})
 _CENTRE = frozenset({"model.centre_lean"})
 _BORROWED = frozenset({"borrowed_backgrounds"})
 _GIVEN_MASKS = frozenset({"model.masks", "model.mask_coverage"}) | _TOKENCUT | _BORROWED
 READS: dict[MethodName, frozenset[str]] = {
-    "ifam": _PARTS | _PARTS_AS_MASK | _FINE_TUNING | _BORROWED,
-    "pdiscoformer": _PARTS | _BORROWED,
-    "erm": _FINE_TUNING,
-    "early_mask": _FINE_TUNING | _GIVEN_MASKS | {"model.evidence"},
-    "late_mask": _FINE_TUNING | _GIVEN_MASKS,
-    "group_dro": _FINE_TUNING | {"robustness.group_step"},
-    "jtt": _FINE_TUNING | {"robustness.upweight", "robustness.first_epochs"},
-    "masktune": _FINE_TUNING | {"robustness.tuning_epochs"},
-    "dfr": _FINE_TUNING | {"robustness.tuning_epochs"},
+    "ifam": _PARTS | _PARTS_AS_MASK | _FINE_TUNING | _BORROWED | _BALANCED,
+    "pdiscoformer": _PARTS | _BORROWED | _BALANCED,
+    "erm": _FINE_TUNING | _WHOLE | _BALANCED,
+    "early_mask": _FINE_TUNING | _GIVEN_MASKS | _BALANCED | {"model.evidence"},
+    "late_mask": _FINE_TUNING | _GIVEN_MASKS | _BALANCED,
+    "group_dro": _FINE_TUNING | {"model.readout", "robustness.group_step"},
+    "jtt": _FINE_TUNING | _WHOLE | _BALANCED | {"robustness.upweight", "robustness.first_epochs"},
+    "masktune": _FINE_TUNING | _WHOLE | _BALANCED | {"robustness.tuning_epochs"},
+    "dfr": _FINE_TUNING | _WHOLE | _BALANCED | {"robustness.tuning_epochs"},
 }
 """the settings that a method reads, but for those that all of them do"""
 

@@ -91,10 +91,15 @@ def last_stage(model: Classifier) -> SummaryClassifier:
         UsageError: its tokens cannot be held.
     """
     found = model.stage2 if isinstance(model, IFAM) and model.is_faithful else getattr(model, "classifier", None)
-    if not isinstance(model, IFAM | PlainClassifier) or found is None or not isinstance(found.backbone, Backbone):
+    if (
+        not isinstance(model, IFAM | PlainClassifier)
+        or found is None
+        or not isinstance(found.backbone, Backbone)
+        or found.readout != "class_token"
+    ):
         raise UsageError(
-            f"faithfulness: expected iFAM with hard masks or a plain vision transformer, got a {type(model).__name__} "
-            "of another kind"
+            "faithfulness: expected iFAM with hard masks or a plain vision transformer that answers from its class "
+            f"token, got a {type(model).__name__} of another kind"
         )
     return cast(SummaryClassifier, found)
 
