@@ -17,7 +17,7 @@ from ifam.benchmarks.speed.timing import (
     operations,
     peak_memory,
 )
-from ifam.config import MaskGradient, ModelConfig, Precision, TrainingConfig
+from ifam.config import BorrowedBackgrounds, MaskGradient, ModelConfig, Precision, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.device import arithmetic, resolve_precision
 from ifam.losses.objective import total_loss
@@ -172,7 +172,7 @@ def leave_one_out(setting: Setting, bench: Bench) -> Measurement:
     """Every part left out in turn: stage 1 once, against the whole model for each part."""
     model = make_model(setting, bench.device)
     images = make_images(setting, bench.device)
-    _keep(model, setting.kept)
+    keep_shares(model, setting.kept)
     parts = range(model.num_parts)
     batches = torch.split(images, len(images) if is_cuda(bench.device) else CPU_BATCH)
 
@@ -237,14 +237,25 @@ def training_memory(setting: Setting, bench: Bench) -> Measurement:
     return Measurement(case="memory", setting=setting, images=len(setting.kept), seconds={}, numbers=numbers)
 
 
-def training_step(setting: Setting, device: str, gradient: MaskGradient, *, compiled: bool = False) -> Work:
+def training_step(
+    setting: Setting,
+    device: str,
+    gradient: MaskGradient,
+    *,
+    compiled: bool = False,
+    borrowed: BorrowedBackgrounds = "none",
+) -> Work:
     """One step of training of `ifam.training`, on noise."""
     model = make_model(setting, device, mask_gradient=gradient).train()
     model.mask_noise = False  # or it would not keep the share that is asked for
     if compiled:
         compile_blocks(model)
-    _keep(model, setting.kept)
-    config = TrainingConfig(method="ifam", model=ModelConfig(num_parts=setting.num_parts, mask_gradient=gradient))
+    keep_shares(model, setting.kept)
+    config = TrainingConfig(
+        method="ifam",
+        model=ModelConfig(num_parts=setting.num_parts, mask_gradient=gradient),
+        borrowed_backgrounds=borrowed,
+    )
     method = TwoStage(config)
     groups = method.groups(model)
     freeze_rest(model, groups)
@@ -291,7 +302,7 @@ def _labelled(setting: Setting, device: str) -> tuple[Tensor, Tensor]:
     return make_images(setting, device), (torch.arange(len(setting.kept)) % 2).to(device)
 
 
-def _keep(model: IFAM, kept: Sequence[float]) -> None:
+def keep_shares(model: IFAM, kept: Sequence[float]) -> None:
     """Make stage 1 of an untrained model select as much of each image as asked, without changing what it costs."""
     discover: Callable[[Tensor, Share], EncodedDiscovery] = model.discover
 
