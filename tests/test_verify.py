@@ -51,6 +51,25 @@ def test_an_early_mask_holds(photographs: list[Path], batch_size: int) -> None:
     assert found.leakage is None  # nine images are too few
 
 
+def test_evidence_in_pixels_holds_to_the_outline(
+    photographs: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = verify(make(evidence="pixels"), photographs)
+    assert found.holds
+    assert [changes.bits for changes in found.outside.values()] == [0, 0, 0]
+    assert found.inside.images == found.with_evidence == 9
+    save(make(evidence="pixels"), tmp_path / "model")
+    assert main(["verify", str(tmp_path / "model"), *map(str, photographs)]) == 0
+    assert "holds: no pixel outside the outline changed a bit of any prediction" in capsys.readouterr().out
+    whole_patches = ifam.IFAM.classify
+    monkeypatch.setattr(
+        ifam.IFAM, "classify", lambda self, images, mask, pixels=None: whole_patches(self, images, mask)
+    )
+    doctored = verify(make(evidence="pixels"), photographs)
+    assert not doctored.holds
+    assert doctored.outside["another photograph"].images > 0
+
+
 class TestLending:
     @pytest.mark.parametrize("counts", [(5, 5), (8, 2), (4, 3, 2)])
     def test_across_answers_and_evenly(self, counts: tuple[int, ...]) -> None:
@@ -344,7 +363,8 @@ class TestCommand:
         content = json.loads(certified.read_text(encoding="utf-8"))
         assert content["holds"]
         assert content["outside"]["infinity"] == {"images": 0, "bits": 0, "largest": 0.0}
-        assert content["setting"] == {"seed": 3, "precision": "32-true", "batch_size": 32, "rounds": 3}
+        numbers = {"seed": 3, "batch_size": 32, "rounds": 3}
+        assert content["setting"] == {"precision": "32-true", "evidence": "patches", **numbers}
         assert content["machine"]["torch"] == torch.__version__.split("+")[0]
         weights = run / "model.safetensors"
         assert content["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -41,6 +41,7 @@ CLASSES = ["rook", "kite", "Ähre", "a/b"]
 KINDS: dict[str, Callable[[], Any]] = {
     "registers, one part": lambda: tiny({"reg_tokens": 2}, num_parts=1),
     "incomplete patches": lambda: tiny(preprocessing=Preprocessing(image_size=(30, 26), resize="squash")),
+    "evidence in pixels": lambda: tiny(evidence="pixels", preprocessing=Preprocessing(image_size=(30, 26))),
     "soft masks": lambda: tiny(soft_masks=True),
     "late mask": lambda: tiny(second_stage=False),
     "given masks, early": lambda: MaskedClassifier(tiny_vit(), 4, masking="early"),
@@ -79,7 +80,13 @@ def open_file(path: Path) -> Exported:
 
 
 @pytest.mark.parametrize(
-    ("kind", "format"), [*((kind, "torch") for kind in KINDS), ("late mask", "onnx"), ("convolutional", "onnx")]
+    ("kind", "format"),
+    [
+        *((kind, "torch") for kind in KINDS),
+        ("evidence in pixels", "onnx"),
+        ("late mask", "onnx"),
+        ("convolutional", "onnx"),
+    ],
 )
 def test_every_kind_of_model(kind: str, format: str, tmp_path: Path) -> None:
     result = export(KINDS[kind](), tmp_path / NAMES[format], format)
@@ -97,7 +104,7 @@ def test_the_file_says_what_the_model_says(format: str, folder: Path) -> None:
     model, images = tiny(), torch.randn(5, 3, 32, 32)
     parts_on = torch.tensor([[1, 1, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1]]).bool()
     found = open_file(folder / NAMES[format])(images, parts_on)
-    assert list(found) == ["logits", "mask", "parts", "part_maps", "kept"]
+    assert list(found) == ["logits", "mask", "parts", "part_maps", "kept", "pixels"]
     for row, removed in enumerate(([], [0, 1, 2], [0], [1], [0, 1])):
         expected = model(images[row : row + 1], remove_parts=removed)
         for key, value in found.items():
@@ -158,6 +165,24 @@ def test_pixels_outside_the_mask_change_no_bit_of_the_file(format: str, folder: 
     assert held.sum() >= 3  # that little moves few masks
     assert not torch.equal(before["part_maps"][held], after["part_maps"][held])
     assert torch.equal(before["logits"][held], after["logits"][held])
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_pixels_outside_the_outline_change_no_bit_of_the_file(format: str, tmp_path: Path) -> None:
+    export(tiny(evidence="pixels"), tmp_path / NAMES[format], format)
+    images, run, on = torch.randn(24, 3, 32, 32), open_file(tmp_path / NAMES[format]), torch.ones(24, 3).bool()
+    before = run(images, on)
+    patches = before["mask"].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    assert (before["pixels"] <= patches).all()
+    assert 0 < before["pixels"].sum() < patches.sum()
+    pixels = before["pixels"][:, None]
+    after = run(torch.where(pixels, images, images + 1e-4 * torch.randn_like(images)), on)
+    held = (before["pixels"] == after["pixels"]).flatten(1).all(1) & (before["mask"] == after["mask"]).flatten(1).all(1)
+    held &= before["pixels"].flatten(1).any(1)
+    assert held.sum() >= 3  # that little moves few outlines
+    assert torch.equal(before["logits"][held], after["logits"][held])
+    inside = run(torch.where(pixels, images + 1e-4 * torch.randn_like(images), images), on)
+    assert (inside["logits"][held] != before["logits"][held]).any(1).all()
 
 
 def test_infinities_outside_the_mask_do_not_reach_stage_2() -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from ifam.errors import ExportError
 from ifam.exporting.graphs import ExportGraph, Reference
 from ifam.model.backbone import pixels_of
+from ifam.model.base import Classifier
+from ifam.model.two_stage import IFAM
 
 Exported = Callable[..., dict[str, Tensor]]
 """a file that was opened: the inputs of its graph, in order, to the outputs by name"""
@@ -106,7 +108,7 @@ def _compare_alike(
     graph: ExportGraph, inputs: Sequence[Tensor], found: Mapping[str, Tensor], hold_masks: bool
 ) -> Comparison:
     expected = graph.reference(inputs, found if hold_masks else {})
-    tokens = _compare_tokens(expected, found, getattr(graph.model, "temperature", 1.0))
+    tokens = _compare_tokens(graph.model, expected, found)
     seen = found["kept"] > 0 if "kept" in found else torch.ones(len(found["logits"]))
     return Comparison(
         images=len(found["logits"]),
@@ -117,9 +119,9 @@ def _compare_alike(
     )
 
 
-def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperature: float) -> dict[str, Tensor]:
+def _compare_tokens(model: Classifier, expected: Reference, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One value for each token (B, h, w), of a model with parts."""
-    if expected.discovery is None or expected.parts is None:
+    if not isinstance(model, IFAM) or expected.discovery is None or expected.parts is None:
         return dict.fromkeys(("tokens", "moved", "ties", "moved_ties", "maps_off"), torch.zeros(0))
     best, second = expected.discovery.part_logits.topk(2, dim=1).values.unbind(1)
     rounding = ROUNDING * best.abs()
@@ -127,7 +129,7 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
     background = expected.discovery.part_logits.shape[1] - 1
     mask = expected.parts < background
     wrong_share = (found["kept"] - found["mask"].flatten(1).float().mean(1)).abs() > 1e-6
-    wrong_pixels = _wrong_pixels(expected, found, best).flatten(1).any(1)
+    wrong_pixels = _wrong_pixels(model, expected, found, best).flatten(1).any(1)
     wrong_image = (wrong_share | wrong_pixels)[:, None, None]
     moved = (found["parts"] != expected.parts) | (found["mask"] != mask) | wrong_image
     difference = (found["part_maps"] - expected.discovery.part_maps).abs().amax(1)
@@ -136,15 +138,14 @@ def _compare_tokens(expected: Reference, found: Mapping[str, Tensor], temperatur
         "moved": moved & ~ties,
         "ties": ties,
         "moved_ties": moved & ties,
-        "maps_off": difference > rounding / temperature,
+        "maps_off": difference > rounding / model.temperature,
     }
 
 
-def _wrong_pixels(expected: Reference, found: Mapping[str, Tensor], best: Tensor) -> Tensor:
+def _wrong_pixels(model: IFAM, expected: Reference, found: Mapping[str, Tensor], best: Tensor) -> Tensor:
     """Pixels (B, H, W) on the wrong side of an outline that is not too close to call, in the patches of the file."""
     pixels = found["pixels"]
-    height, width = (-(-pixels.shape[axis] // found["mask"].shape[axis]) for axis in (1, 2))
-    patches = pixels_of(found["mask"], (height, width), (pixels.shape[1], pixels.shape[2]))
+    patches = pixels_of(found["mask"], model.stage1.patch_size, (pixels.shape[1], pixels.shape[2]))
     if expected.outline is None:
         return pixels != patches
     rounding = ROUNDING * best.abs().flatten(1).amax(1)[:, None, None]
