@@ -101,15 +101,21 @@ def test_other_backgrounds_by_hand(photographs: list[Path]) -> None:
     view = view_of(model.preprocessing)
     paths = sorted(photographs, key=lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
     images = torch.stack([view(open_image(path)) for path in paths])
-    answers = model(images).logits.argmax(1)
+    answers, masks = model(images).logits.argmax(1), model(images).mask
     overlaps, moved = [], []
-    for lenders in lend(answers.numpy(), 3, seed=5):
-        for row, lender in enumerate(lenders):
-            mask = model(images[row, None]).mask[0]
-            other = images[lender].clone()
-            for y, x in mask.nonzero().tolist():
+    lent = lend(answers.numpy(), 3, seed=5)
+    for turn in range(3):
+        for row in range(len(images)):
+            mask = masks[row]
+            other = torch.zeros_like(images[row])
+            for y, x in np.ndindex(4, 4):
                 place = slice(16 * y, 16 * y + 16), slice(16 * x, 16 * x + 16)
-                other[:, *place] = images[row][:, *place]
+                lenders = [lent[(turn + later) % 3, row] for later in range(3)]
+                free = [lender for lender in lenders if not masks[lender, y, x]]
+                if mask[y, x]:
+                    other[:, *place] = images[row][:, *place]
+                elif free:
+                    other[:, *place] = images[free[0]][:, *place]
             anew = model(other[None])
             overlaps.append(float((mask & anew.mask[0]).sum() / (mask | anew.mask[0]).sum()))
             moved.append(bool(anew.logits.argmax() != answers[row]))

@@ -21,6 +21,7 @@ from ifam.device import arithmetic, resolve_precision
 from ifam.errors import UsageError
 from ifam.metrics.bootstrap import Interval, accuracy_interval, bootstrap_interval
 from ifam.metrics.parts import mask_intersection_union
+from ifam.model.backbone import pixels_of
 from ifam.model.base import Classifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.two_stage import IFAM
@@ -183,8 +184,10 @@ class _Audit:
             logits = held.answer(images)
             self._outside(images, seen, held, logits, {"noise": noise, "another photograph": lent[0]})
             self._inside(images, seen, held, logits, {"other photographs": lent, "noise": [noise]})
-            theirs = self.answers[torch.from_numpy(lenders[:, rows])].to(self.device)
-            self._other_backgrounds(images, seen, held, logits.argmax(1), lent, theirs, given)
+            who = torch.from_numpy(lenders[:, rows])
+            objects = [self._patches(self.masks[each], images) for each in who]
+            backgrounds = backgrounds_alone(lent, objects)
+            self._other_backgrounds(images, seen, held, logits.argmax(1), backgrounds, self.answers[who], given)
             self.progress(count + int(rows[-1]) + 1, 2 * count)
 
     def certificate(self) -> Certificate:
@@ -224,6 +227,11 @@ class _Audit:
             require_readable(batch, skip_unreadable=False)
             yield rows[number * size : (number + 1) * size, 0], batch.to(self.device)
 
+    def _patches(self, masks: Tensor, images: Tensor) -> Tensor:
+        """The pixels (B, 1, H, W) bool of patches of ``masks`` (B, h, w)."""
+        size = (images.shape[2], images.shape[3])
+        return pixels_of(masks, self.model.backbone.patch_size, size)[:, None].to(images.device)
+
     def _noise(self, row: int, like: Tensor) -> Tensor:
         """Normal noise that follows from the seed and the bytes of the photograph."""
         drawn = int(self.photographs.facts[row].sha256[:15], 16) + self.setting.seed
@@ -257,7 +265,7 @@ class _Audit:
     ) -> None:
         """Before each background the mask is found anew. ``theirs``: (R, B), the answers of those who lend."""
         overlaps, moved, followed = [], [], []
-        for lender, their in zip(lent, theirs, strict=True):
+        for lender, their in zip(lent, theirs.to(self.device), strict=True):
             exchanged = torch.where(seen, images, lender)
             anew = hold(self.model, exchanged, given)
             both, either = mask_intersection_union(held.mask, anew.mask)
@@ -271,6 +279,21 @@ class _Audit:
     def _count_changes(self, name: str, before: Tensor, after: Tensor) -> None:
         pairs = zip(changed_bits(before, after), largest_change(before, after), strict=True)
         self.differences.setdefault(name, []).extend(pairs)
+
+
+def backgrounds_alone(lent: Sequence[Tensor], objects: Sequence[Tensor]) -> list[Tensor]:
+    """Photographs (B, 3, H, W) without their own ``objects`` (B, 1, H, W) bool: a second object would be no background.
+
+    In an object's place is the background of the next photograph that has none there, or 0, the mean colour.
+    """
+    found = []
+    for turn in range(len(lent)):
+        background = torch.zeros_like(lent[0])
+        for place in reversed(range(turn, turn + len(lent))):
+            other = place % len(lent)
+            background = torch.where(objects[other], background, lent[other])
+        found.append(background)
+    return found
 
 
 def _changes(pairs: Sequence[tuple[int, float]]) -> Changes:
