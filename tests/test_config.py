@@ -44,6 +44,7 @@ PAPER = {
         "total_variation": 1.0,
         "entropy": 1.0,
         "concentration": 0.0,
+        "object_presence": 0.0,
     },
     "optimizer": {
         "epochs": 90,

@@ -9,6 +9,7 @@ from ifam.commands.settings import training_config
 from ifam.config import MethodName, TrainingConfig, override
 from ifam.errors import UsageError
 from ifam.recipes import DEFAULT, DEFAULT_WITHOUT_DATA, RECIPES, recipe
+from ifam.training.registry import METHODS
 
 # image size (appendix B), K (tables 1 and 2), epochs, batch, augmentation, weight of the background loss, EMA
 PUBLISHED: dict[str, tuple[Any, ...]] = {
@@ -21,7 +22,7 @@ PUBLISHED: dict[str, tuple[Any, ...]] = {
 # PDiscoFormer's defaults, which the paper takes over
 OTHER_LOSSES = {
     "stage2": 1, "stage1": 1, "orthogonality": 1, "equivariance": 1, "foreground_presence": 1, "total_variation": 1,
-    "entropy": 1, "concentration": 0,
+    "entropy": 1, "concentration": 0, "object_presence": 0,
 }  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def test_every_number_is_the_papers(name: str) -> None:
     x_rays = name == "siim_acr"
     assert model.backbone == ("hf:microsoft/rad-dino" if x_rays else "vit_base_patch14_reg4_dinov2.lvd142m")
     assert config.precision == ("auto" if name == "imagenet" else "32-true")
+    assert (model.evidence, config.borrowed_backgrounds, config.class_balanced) == ("patches", "none", False)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -74,8 +76,17 @@ def test_several_parts_begin_on_the_object(name: str, method: MethodName) -> Non
     one, several = recipe(name, method), recipe(name, method, num_parts=4)
     settings = {"model.centre_lean": 24.0, "optimizer.lr_prototypes": 3e-3, "losses.concentration": 100.0}
     assert several == override(one, {"model.num_parts": 4, **settings})
-    assert (one.optimizer.lr_prototypes, one.losses.concentration) == (1e-3, 0)
+    assert (one.optimizer.lr_prototypes, one.losses.concentration) == (3e-3 if name == "staged" else 1e-3, 0)
     assert recipe(name, method, num_parts=1) == one
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_by_default_only_the_object_decides(method: MethodName) -> None:
+    """In the method with two stages; others are what their names say."""
+    found = recipe("staged", method)
+    expected = ("pixels", "stage2") if method == "ifam" else ("patches", "none")
+    assert (found.model.evidence, found.borrowed_backgrounds) == expected
+    assert (found.model.prototype_init, found.losses.object_presence) == ("object", 1)
 
 
 def test_the_command_gives_several_parts_the_same_settings_and_yields_to_the_user() -> None:

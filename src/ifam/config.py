@@ -15,7 +15,7 @@ MaskGradient = Literal["exact", "bounded", "cut"]
 Evidence = Literal["patches", "pixels"]
 Readout = Literal["class_token", "class_token_and_mean"]
 BorrowedBackgrounds = Literal["none", "stage1", "stage2", "both"]
-PrototypeInit = Literal["random", "centre"]
+PrototypeInit = Literal["random", "centre", "object"]
 DroppedParts = Literal["removed", "reassigned"]
 TokenCutFeatures = Literal["tokens", "keys"]
 SelectBy = Literal["auto", "worst_group_accuracy", "accuracy", "auc", "worst_group_auc", "last"]
@@ -45,6 +45,7 @@ class LossWeights:
     total_variation: float = 1.0
     entropy: float = 1.0
     concentration: float = 0.0
+    object_presence: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -72,7 +73,9 @@ class ModelConfig:
     time does; reassigned: they fall to their next part, as in the published code"""
     temperature: float = 1.0
     prototype_init: PrototypeInit = "random"
-    """centre: foreground prototypes begin nearer to the tokens in the middle of images than to those at the border"""
+    """where foreground prototypes begin: centre: nearer to the tokens in the middle of images than to those at the
+    border; object: nearer to what the training images have in common against their surroundings, see
+    `ifam.model.parts.lean_to_object`"""
     centre_lean: float | None = None
     """how far they lean there, in standard deviations of the logits; the rest of where they begin is random; None: 12
     for one part, and 24 for several, of which any may win a token of the surroundings by chance"""

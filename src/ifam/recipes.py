@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ifam.config import MethodName, ModelConfig, OptimizerConfig, TrainingConfig
+from ifam.config import LossWeights, MethodName, ModelConfig, OptimizerConfig, TrainingConfig
 from ifam.errors import UsageError
 
 
@@ -54,21 +54,33 @@ def _published(method: MethodName, epochs: int, num_parts: int, **model: Any) ->
 def staged(method: MethodName, epochs: int = 6, num_parts: int = 1) -> TrainingConfig:
     """A third of the epochs for stage 1, the rest for stage 2 inside its masks, from the embedded backbone.
 
-    Several parts get settings that keep their prototypes on the object and off what surrounds it, see docs/results.md.
+    Nothing outside the outline of the object is read: stage 2 is trained before borrowed backgrounds, and takes its
+    evidence in pixels. Several parts get settings that keep their prototypes on the object and off what surrounds it,
+    see docs/results.md.
     """
-    stage1_epochs = (epochs + 1) // 3 if method == "ifam" else 0  # of a single epoch none: both stages together
+    two_stages = method == "ifam"
+    stage1_epochs = (epochs + 1) // 3 if two_stages else 0  # of a single epoch none: both stages together
     base = TrainingConfig(
         method=method,
-        model=ModelConfig(backbone="ifam-nano", num_parts=num_parts, stage2_part_dropout=None, prototype_init="centre"),
+        model=ModelConfig(
+            backbone="ifam-nano",
+            num_parts=num_parts,
+            stage2_part_dropout=None,
+            prototype_init="object",
+            evidence="pixels" if two_stages else "patches",
+        ),
+        losses=LossWeights(object_presence=1.0),
         optimizer=OptimizerConfig(
             epochs=epochs,
             batch_size=32,
+            lr_prototypes=3e-3,
             lr_tokens=0.0,
             cosine="step",
             stage1_epochs=stage1_epochs,
             freeze_stage1=stage1_epochs > 0,
         ),
         augmentation="light",
+        borrowed_backgrounds="stage2" if two_stages else "none",
         precision="auto",
     )
     return _on_the_object(base) if num_parts > 1 else base
@@ -79,7 +91,6 @@ def _on_the_object(config: TrainingConfig) -> TrainingConfig:
     return replace(
         config,
         model=replace(config.model, centre_lean=24.0),
-        optimizer=replace(config.optimizer, lr_prototypes=3e-3),
         losses=replace(config.losses, concentration=100.0),
     )
 
@@ -87,10 +98,13 @@ def _on_the_object(config: TrainingConfig) -> TrainingConfig:
 def scenes(method: MethodName, epochs: int = 6, num_parts: int = 1) -> TrainingConfig:
     """`staged` for the generated data set: what tells its animals apart, ifam-nano has to learn first."""
     base = staged(method, epochs, num_parts)
+    lr_prototypes = 1e-3 if num_parts == 1 else 3e-3
     return replace(
         base,
-        model=replace(base.model, centre_lean=24.0),
-        optimizer=replace(base.optimizer, lr_stage2=1e-4),
+        model=replace(base.model, centre_lean=24.0, prototype_init="centre", evidence="patches"),
+        losses=replace(base.losses, object_presence=0.0),
+        optimizer=replace(base.optimizer, lr_prototypes=lr_prototypes, lr_stage2=1e-4),
+        borrowed_backgrounds="none",
     )
 
 

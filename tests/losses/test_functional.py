@@ -251,6 +251,18 @@ def test_presence_is_satisfied_by_one_image_for_parts_and_by_each_image_for_back
     assert losses.background_presence(maps) > 40
 
 
+def test_every_image_shows_its_object_once_half_of_a_neighbourhood_is_object() -> None:
+    maps = torch.zeros(2, 3, 5, 5)
+    maps[:, 2] = 1
+    maps[0, :, :2, :3], maps[0, 0, :2, :3] = 0, 1  # 6 of 9 tokens
+    assert losses.object_presence(maps[:1]) == 0
+    assert losses.object_presence(maps) > 40  # the second image has none
+    maps[1, :, 2, 2], maps[1, 1, 2, 2] = 0, 1
+    alone = losses.object_presence(maps[1:])
+    assert alone.item() == pytest.approx(-math.log(2 / 9))
+    torch.testing.assert_close(losses.object_presence(maps), alone / 2)
+
+
 def test_background_in_the_centre_is_no_background() -> None:
     maps = torch.zeros(1, 2, 5, 5)
     maps[0, 1, 1:4, 1:4] = 1
@@ -269,7 +281,7 @@ def test_smallest_grids(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 8), (8, 2), (1, 1)])
-@pytest.mark.parametrize("loss", [losses.foreground_presence, losses.background_presence])
+@pytest.mark.parametrize("loss", [losses.foreground_presence, losses.background_presence, losses.object_presence])
 def test_grids_under_3_by_3(size: tuple[int, int], loss: Callable[[Tensor], Tensor], refuses_line: Any) -> None:
     with refuses_line("at least 3×3", f"{size[0]}×{size[1]}"):
         loss(torch.ones(1, 2, *size))

@@ -98,6 +98,56 @@ def test_leaning_keeps_the_differences_between_parts_and_has_the_strength_asked_
     torch.testing.assert_close((plain[:, 0] - plain[:, -1]).std(), torch.tensor(5.0, dtype=torch.float64))
 
 
+def shifting_tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    """An object off the centre, in images whose tokens are all shifted by more than the object differs."""
+    torch.manual_seed(0)
+    is_object = torch.zeros(24, 10, 10, dtype=torch.bool)
+    tokens = 0.3 * torch.randn(24, 10, 10, 8, dtype=torch.float64)
+    for row in range(24):
+        top, left = torch.randint(1, 5, (2,)).tolist()
+        is_object[row, top : top + 4, left : left + 4] = True
+        tokens[row, ..., 0] += 4 * torch.randn(1, dtype=torch.float64)  # such as the tone of a skin
+    tokens[..., 0] += 2 * is_object
+    tokens[..., 1] += 2 * is_object
+    return tokens, is_object
+
+
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_the_object_is_found_where_images_differ_by_more(num_parts: int) -> None:
+    tokens, is_object = shifting_tokens()
+    random = 0.01 * torch.randn(num_parts + 1, 8, dtype=torch.float64)
+
+    def overlap(prototypes: torch.Tensor) -> float:
+        found = parts.part_logits(tokens, prototypes).argmax(1) < num_parts
+        return float((found & is_object).sum() / (found | is_object).sum())
+
+    assert overlap(parts.lean_to_object(random, tokens)) > 0.75
+    assert overlap(parts.lean_to_centre(random, tokens)) < 0.5
+
+
+def test_leaning_to_the_object_has_the_strength_asked_for() -> None:
+    tokens, _ = shifting_tokens()
+    logits = parts.part_logits(tokens, parts.lean_to_object(torch.randn(2, 8, dtype=torch.float64), tokens, 7.0))
+    torch.testing.assert_close((logits[:, 0] - logits[:, 1]).std(), torch.tensor(7.0, dtype=torch.float64))
+    random = torch.randn(4, 8, dtype=torch.float64)
+    leaning = parts.lean_to_object(random, tokens)
+    torch.testing.assert_close(leaning[:3] - leaning[0], random[:3] - random[0])
+
+
+def test_otsu_splits_where_the_sides_vary_least() -> None:
+    scores = torch.cat([torch.randn(3, 40), torch.randn(3, 20) + 9], 1)[:, torch.randperm(60)]
+    found = parts.otsu_threshold(scores)
+
+    def within(row: torch.Tensor, threshold: float) -> float:
+        low, high = row[row <= threshold], row[row > threshold]
+        return float(len(low) * low.var(correction=0) + len(high) * high.var(correction=0))
+
+    for row, threshold in zip(scores, found.tolist(), strict=True):
+        best = min(within(row, float(value)) for value in row.sort().values[:-1])
+        assert within(row, threshold) == pytest.approx(best)
+        assert 2 < threshold < 7
+
+
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
@@ -106,5 +156,6 @@ def test_leaning_keeps_the_differences_between_parts_and_has_the_strength_asked_
     ],
 )
 def test_tokens_that_show_no_centre_are_refused(tokens: torch.Tensor, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        parts.lean_to_centre(torch.zeros(2, 4), tokens)
+    for leaning in (parts.lean_to_centre, parts.lean_to_object):
+        with pytest.raises(UsageError, match=said):
+            leaning(torch.zeros(2, 4), tokens)

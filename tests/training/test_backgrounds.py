@@ -49,6 +49,18 @@ def test_each_lends_once_and_the_seed_decides_to_whom() -> None:
     assert not torch.equal(found, borrow_backgrounds(images, nothing)[:, 0, 0, 0])
 
 
+def test_some_get_no_background_at_all() -> None:
+    images, inside = numbered(400) + 1, torch.rand(400, 6, 6) < 0.5
+    torch.manual_seed(2)
+    found = borrow_backgrounds(images, inside, blank=0.3)
+    torch.manual_seed(2)
+    borrowed = borrow_backgrounds(images, inside)
+    blank = torch.tensor([bool((found[row][:, ~inside[row]] == 0).all()) for row in range(400)])
+    assert 0.2 < blank.float().mean() < 0.4
+    assert torch.equal(found[~blank], borrowed[~blank])
+    assert all((found[row][:, inside[row]] == row + 1).all() for row in range(400))
+
+
 @pytest.mark.parametrize("counts", [(4, 3), (1, 0, 1), (3, 3, 2)])
 def test_of_a_shared_batch_all_of_it_lends(counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """As one process would with the images in their order: those at rank, rank + processes, …"""

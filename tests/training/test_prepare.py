@@ -65,6 +65,17 @@ def test_prototypes_lean_to_the_centre_of_training_images_where_asked(init: str,
         assert lean_to_centre(before, torch.randn(1, 3, 3, 64)).shape == before.shape
 
 
+def test_prototypes_lean_to_the_object_where_asked(scenes: ImageTable) -> None:
+    config = tiny_config(model__prototype_init="object", model__centre_lean=6.0)
+    model = TwoStage(config).build(scenes.class_names)
+    fit_preprocessing(model, scenes, config)
+    before = model.prototypes.detach().clone()
+    initialise_prototypes(model, scenes, config, CPU)
+    shift = model.prototypes - before
+    torch.testing.assert_close(shift[0], shift[1])  # all foreground parts alike
+    assert not torch.allclose(shift[0], shift[-1])
+
+
 @pytest.mark.parametrize(
     ("backbone", "found", "expected"),
     [

@@ -115,19 +115,19 @@ _UNSHAPED: Settings = {"model.num_parts": 1, **{f"losses.{name}": 0.0 for name i
 _ABLATION = (
     _ablation("full", "full iFAM, K = 4"),
     Row(slug="no-second-stage", name="no second stage", method="pdiscoformer", settings=_K4),
-    _ablation("soft-masks", "soft masks", model__soft_masks=True),
+    _ablation("soft-masks", "soft masks", model__soft_masks=True, model__evidence="patches"),
     _ablation("no-shaping", "K = 1 without shaping losses", _UNSHAPED, model__prototype_init="random"),
     _ablation(
-        "no-shaping-centred",
-        "K = 1 without shaping losses, but prototypes as K = 4: from the centre, lean 24, rate 3e-3",
-        {**_UNSHAPED, "model.centre_lean": 24.0, "optimizer.lr_prototypes": 3e-3},
+        "no-shaping-object",
+        "K = 1 without shaping losses, but prototypes as K = 4: from the object, lean 24",
+        {**_UNSHAPED, "model.centre_lean": 24.0},
     ),
     _ablation("no-stage1-classification", "no stage-1 classification", losses__stage1=0.0),
     _ablation("frozen-stage2", "frozen stage 2", optimizer__lr_stage2=0.0),
     *(_ablation(f"dropout-{p}", f"stage-2 part dropout {p}", model__stage2_part_dropout=p) for p in (0.5, 0.1, 0.0)),
     _ablation("no-concentration", "without the concentration loss", losses__concentration=0.0),
     _ablation("random-prototypes", "prototypes begin at random", model__prototype_init="random"),
-    _ablation("weaker-lean", "prototypes begin as for K = 1", model__centre_lean=12.0, optimizer__lr_prototypes=1e-3),
+    _ablation("weaker-lean", "prototypes begin as for K = 1", model__centre_lean=12.0),
     _ablation("reassigned", "dropped parts fall to the next part", model__dropped_parts="reassigned"),
     *(
         _ablation(

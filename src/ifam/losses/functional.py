@@ -49,6 +49,15 @@ def foreground_presence(
     return _towards_one(present) if variant == "tanh" else 1 - present.mean()
 
 
+def object_presence(maps: Tensor) -> Tensor:
+    """Every image shows its object: somewhere half of a 3×3 neighbourhood is not background. More is not asked for.
+
+    −log of twice the largest average there, at most 1, mean over images. `foreground_presence` is content with a part
+    that one image of a batch shows, and leaves others without any.
+    """
+    return _towards_one((2 * _neighbourhood_mean(1 - maps[:, -1:]).amax((-2, -1))).clamp(max=1))
+
+
 def background_presence(maps: Tensor, variant: BackgroundPresence = "enforced_presence") -> Tensor:
     """Every image has background: near its border ("enforced_presence") or anywhere (the other variants)."""
     background = maps[:, -1:]

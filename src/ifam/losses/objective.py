@@ -50,6 +50,7 @@ def stage1_terms(
         "orthogonality": lambda: losses.orthogonality(features),
         "equivariance": lambda: losses.equivariance(maps, maps if maps_back is None else maps_back),
         "foreground_presence": lambda: losses.foreground_presence(maps, share=share),
+        "object_presence": lambda: losses.object_presence(maps),
         "background_presence": lambda: losses.background_presence(maps),
         "total_variation": lambda: losses.total_variation(maps),
         "entropy": lambda: losses.entropy(maps),

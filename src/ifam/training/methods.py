@@ -23,7 +23,7 @@ from ifam.model.masked import MaskedClassifier
 from ifam.model.pixels import enlarge, foreground_margin
 from ifam.model.two_stage import IFAM
 from ifam.output import PartDiscovery
-from ifam.training.backgrounds import borrow_backgrounds, random_boxes
+from ifam.training.backgrounds import BLANK, borrow_backgrounds, random_boxes
 
 Stage = Literal[1, 2]
 
@@ -128,7 +128,8 @@ class TwoStage(Method):
             selection = model.select(discovery, share=share)
             if self.config.borrowed_backgrounds in ("stage2", "both"):
                 inside = model.object_pixels(selection, (images.shape[2], images.shape[3]))
-                images = borrow_backgrounds(images, inside, share)
+                blank = BLANK if model.evidence == "pixels" else 0.0
+                images = borrow_backgrounds(images, inside, share, blank=blank)
             logits = model.second_stage(images, selection)
             terms["stage2"] = classification_term(logits, labels, self.class_weights)
         return terms
@@ -178,7 +179,8 @@ class PlainFineTuning(Method):
         """Cross-entropy, under the name of the term that it corresponds to, before other backgrounds if asked."""
         if self.config.borrowed_backgrounds != "none":
             inside = self._inside(batch)
-            batch = replace(batch, images=borrow_backgrounds(batch.images, inside, batch.share))
+            blank = BLANK if getattr(model, "evidence", "patches") == "pixels" else 0.0
+            batch = replace(batch, images=borrow_backgrounds(batch.images, inside, batch.share, blank=blank))
         return {"stage2": classification_term(predict_batch(model, batch).logits, batch.labels, self.class_weights)}
 
     def _inside(self, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from ifam.device import arithmetic
 from ifam.errors import DataError, UsageError
 from ifam.files import printable
 from ifam.model.base import Classifier
-from ifam.model.parts import lean_to_centre
+from ifam.model.parts import lean_to_centre, lean_to_object
 from ifam.model.two_stage import IFAM
 
 XRAY_MEAN, XRAY_STD = 0.48865, 0.24621
@@ -80,7 +80,12 @@ def _fit_image_size(model: Classifier, found: tuple[int, int]) -> list[str]:
 def _check_grid(model: Classifier, config: TrainingConfig) -> None:
     """Refuse a size under the `FEWEST_PATCHES` where the losses or the first prototypes need them."""
     size, patch, losses = model.preprocessing.image_size, model.backbone.patch_size, config.losses
-    needed = losses.foreground_presence or losses.background_presence or config.model.prototype_init == "centre"
+    needed = (
+        losses.foreground_presence
+        or losses.background_presence
+        or losses.object_presence
+        or config.model.prototype_init != "random"
+    )
     if not (isinstance(model, IFAM) and needed) or min(grid := model.stage1.grid(size)) >= FEWEST_PATCHES:
         return
     raise UsageError(
@@ -177,7 +182,7 @@ def compile_blocks(model: Classifier) -> None:
 
 @torch.no_grad()
 def initialise_prototypes(model: Classifier, table: ImageTable, config: TrainingConfig, device: torch.device) -> None:
-    """Turn random prototypes towards the centre of the training images, where the configuration asks for it."""
+    """Turn random prototypes towards the object of the training images, where the configuration asks for it."""
     if config.model.prototype_init == "random" or not isinstance(model, IFAM):
         return
     samples = table.select("train").samples
@@ -193,4 +198,5 @@ def initialise_prototypes(model: Classifier, table: ImageTable, config: Training
     if not tokens:
         raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
     lean = config.model.centre_lean or (12.0 if model.num_parts == 1 else 24.0)
-    model.prototypes.copy_(lean_to_centre(model.prototypes, torch.cat(tokens), lean))
+    leaning = lean_to_centre if config.model.prototype_init != "random" else lean_to_object
+    model.prototypes.copy_(leaning(model.prototypes, torch.cat(tokens), lean))
