@@ -18,7 +18,9 @@ BorrowedBackgrounds = Literal["none", "stage1", "stage2", "both"]
 PrototypeInit = Literal["random", "centre", "object"]
 DroppedParts = Literal["removed", "reassigned"]
 TokenCutFeatures = Literal["tokens", "keys"]
-SelectBy = Literal["auto", "worst_group_accuracy", "accuracy", "auc", "worst_group_auc", "last"]
+SelectBy = Literal["auto", "worst_group_accuracy", "accuracy", "auc", "worst_group_auc", "loss", "last"]
+NO_SCORES = ("loss", "last")
+"""what an epoch can be chosen by beside scores of its answers"""
 Cosine = Literal["epoch", "step"]
 Strategy = Literal["ddp", "fsdp"]
 Augmentation = Literal["birds", "xray", "imagenet", "light", "none"]
@@ -201,7 +203,8 @@ class TrainingConfig:
     """decay of the exponential moving average of the weights, or None"""
     select_by: SelectBy = "auto"
     """which epoch is kept, by its score on the validation split; auto: worst-group accuracy where groups are known,
-    accuracy otherwise; last: the last, whatever its score"""
+    accuracy otherwise; loss: the least cross-entropy there, of methods with masks before the backgrounds of other
+    validation images, which needs no label but the class; last: the last, whatever its score"""
     split_by: str | None = None
     """what is kept whole where splits are made: a column of the table of the data, such as patient; or folder, the
     first below a class (of a table, the one that an image lies in), which is no group then"""

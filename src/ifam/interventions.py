@@ -6,7 +6,7 @@ from typing import get_args
 
 import torch
 
-from ifam.config import Precision, SelectBy
+from ifam.config import NO_SCORES, Precision, SelectBy
 from ifam.data.batch import require_readable
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable
@@ -18,7 +18,7 @@ from ifam.model.two_stage import IFAM
 from ifam.output import require_numbers
 from ifam.score import GroupResult, accuracy_intervals, auc_intervals, record_classes, summarise
 
-CRITERIA = tuple(name for name in get_args(SelectBy) if name != "last")
+CRITERIA = tuple(name for name in get_args(SelectBy) if name not in NO_SCORES)
 """what interventions can be ranked by; auto: worst-group accuracy where groups are known, accuracy otherwise"""
 _AUCS = ("auc", "worst_group_auc")
 CONFIDENCE = 0.95

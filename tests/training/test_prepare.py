@@ -74,6 +74,10 @@ def test_prototypes_lean_to_the_object_where_asked(scenes: ImageTable) -> None:
     shift = model.prototypes - before
     torch.testing.assert_close(shift[0], shift[1])  # all foreground parts alike
     assert not torch.allclose(shift[0], shift[-1])
+    with torch.no_grad():
+        model.prototypes.copy_(before)
+    initialise_prototypes(model, scenes, replace(config, model=replace(config.model, prototype_init="centre")), CPU)
+    assert not torch.allclose(model.prototypes - before, shift, rtol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ifam.commands.arguments import add_command, add_data, add_resources
 from ifam.commands.inputs import load_with_parts, read_data, resources
-from ifam.config import SelectBy
+from ifam.config import NO_SCORES, SelectBy
 from ifam.console import print_study, show_progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add(subparsers: Any) -> None:
     add_data(command)
     command.add_argument(
         "--select-by",
-        choices=[name for name in get_args(SelectBy) if name != "last"],
+        choices=[name for name in get_args(SelectBy) if name not in NO_SCORES],
         default="auto",
         help="what is best on the validation split (default auto: worst-group accuracy, accuracy without groups)",
     )

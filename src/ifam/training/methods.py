@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifam.config import OptimizerConfig, TrainingConfig
@@ -22,7 +23,7 @@ from ifam.model.classifier import PlainClassifier, TokenClassifier
 from ifam.model.masked import MaskedClassifier
 from ifam.model.pixels import enlarge, foreground_margin
 from ifam.model.two_stage import IFAM
-from ifam.output import PartDiscovery
+from ifam.output import Output, PartDiscovery, Prediction
 from ifam.training.backgrounds import BLANK, borrow_backgrounds, random_boxes
 
 Stage = Literal[1, 2]
@@ -65,6 +66,10 @@ class Method(ABC):
     @abstractmethod
     def groups(self, model: Any) -> list[ParameterGroup]:
         """All parameters that may be trained; a rate of 0 freezes them."""
+
+    def validation_losses(self, model: Any, batch: Batch, output: Prediction) -> Tensor:
+        """Cross-entropy of each image (B,), for the choice of the epoch; ``output``: what the model says of them."""
+        return F.cross_entropy(output.logits.float(), batch.labels, reduction="none")
 
     def prepare(self, table: ImageTable) -> ImageTable:
         """The data as this method uses it; refuses what it cannot use."""
@@ -133,6 +138,15 @@ class TwoStage(Method):
             logits = model.second_stage(images, selection)
             terms["stage2"] = classification_term(logits, labels, self.class_weights)
         return terms
+
+    def validation_losses(self, model: IFAM, batch: Batch, output: Prediction) -> Tensor:
+        """Before the backgrounds of other images, the mask held: what surrounds the object is of no help then."""
+        if model.stage2 is None or not isinstance(output, Output):
+            return super().validation_losses(model, batch, output)
+        margin, size = foreground_margin(output.part_logits), (batch.images.shape[2], batch.images.shape[3])
+        inside = enlarge(margin, model.stage1.patch_size, size) > 0
+        logits = model.classify(borrow_backgrounds(batch.images, inside, batch.share), output.mask)
+        return super().validation_losses(model, batch, Prediction(logits=logits))
 
     def groups(self, model: IFAM) -> list[ParameterGroup]:
         """See `Method`."""
@@ -210,6 +224,13 @@ class GivenMasks(PlainFineTuning):
             pretrained=model.pretrained,
             class_names=class_names,
         )
+
+    def validation_losses(self, model: Any, batch: Batch, output: Prediction) -> Tensor:
+        """Before the backgrounds of other images where the mask is given in pixels."""
+        if batch.given_masks is not None:
+            images = borrow_backgrounds(batch.images, batch.given_masks, batch.share)
+            output = model(images, model.token_mask(batch.given_masks))
+        return super().validation_losses(model, batch, output)
 
     def _inside(self, batch: Batch) -> Tensor:
         """The mask that was given; of TokenCut's, in patches, a box as without any mask."""

@@ -41,6 +41,8 @@ class TrainingModule(LightningModule):
         self.method = method
         self.group_names = group_names
         self.score: Score | None = None
+        self.loss: float | None = None
+        """mean over the validation images, where the best epoch is chosen by it"""
         self._records = Accumulator()
         self._means = Means()
         self._random: dict[str, Tensor] = {}
@@ -90,18 +92,26 @@ class TrainingModule(LightningModule):
             output = predict_batch(self.model, batch)
             if isinstance(output, Output) and not self.fully_trained:  # stage 2 has not begun
                 output = replace(output, logits=output.stage1_logits)
+            values = record(output, batch)
+            if self.method.config.select_by == "loss":
+                with torch.random.fork_rng():  # the same backgrounds in every epoch, and training goes on as without
+                    torch.manual_seed(self.method.config.seed * 1_000_003 + batch_index)
+                    values["loss"] = self.method.validation_losses(self.model, batch, output)
             if own:
-                self._records.update(**record(output, batch))
+                self._records.update(**values)
 
     def score_epoch(self) -> None:
         """Score the whole split, while the weights that were validated are in place."""
         sizes = self.model.training_group_sizes
         records = Accumulator.of_all(self.processes.gather(self._records))
         self.score = summarise(records, self.group_names, sizes, num_classes=self.model.num_classes)
+        self.loss = float(records["loss"].double().mean()) if "loss" in records else None
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's losses and the score."""
         self.log_dict({f"train/{name}": value for name, value in self._means.values().items()})
+        if self.loss is not None:
+            self.log("val/loss", self.loss)
         if self.score is not None:
             self.log_dict({f"val/{name}": float(value) for name, value in self.score.numbers().items()})
 
@@ -111,6 +121,8 @@ class TrainingModule(LightningModule):
         chosen = self.method.config.select_by
         if chosen == "last":
             return float(self.current_epoch)
+        if chosen == "loss":
+            return float("-inf") if self.loss is None else -self.loss
         if self.score is None:
             return float("-inf")
         if chosen == "auto":

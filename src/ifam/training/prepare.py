@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import Block
 
-from ifam.config import SelectBy, TrainingConfig
+from ifam.config import NO_SCORES, SelectBy, TrainingConfig
 from ifam.data.images import BITS, has_16_bits, image_size, open_image, too_dark
 from ifam.data.module import ImageDataModule
 from ifam.data.table import ImageTable, evenly_spaced
@@ -139,7 +139,7 @@ def doubts(model: Classifier) -> str:
 def few_to_choose_by(table: ImageTable, select_by: SelectBy) -> str:
     """How little the choice of the best epoch rests on; empty where it is enough, or where nothing is chosen."""
     validation = table.select("val")
-    groups = {} if select_by in ("accuracy", "auc", "last") else validation.group_counts()
+    groups = {} if select_by in ("accuracy", "auc", *NO_SCORES) else validation.group_counts()
     counts = {f" of {name}": count for name, count in groups.items() if count} or {"": len(validation)}
     of_what, fewest = min(counts.items(), key=lambda item: item[1])
     if select_by == "last" or not 0 < fewest < FEW_VALIDATION_IMAGES:
@@ -198,5 +198,5 @@ def initialise_prototypes(model: Classifier, table: ImageTable, config: Training
     if not tokens:
         raise DataError(f"{table.root}: expected training images that can be read, got none; see ifam doctor")
     lean = config.model.centre_lean or (12.0 if model.num_parts == 1 else 24.0)
-    leaning = lean_to_centre if config.model.prototype_init != "random" else lean_to_object
+    leaning = lean_to_centre if config.model.prototype_init == "centre" else lean_to_object
     model.prototypes.copy_(leaning(model.prototypes, torch.cat(tokens), lean))

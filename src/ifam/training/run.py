@@ -75,7 +75,8 @@ class TrainingResult:
     best_epoch: int
     """counted from 0"""
     selection_score: float
-    """what ``TrainingConfig.select_by`` names, of the best epoch; with ``last``, the number of that epoch"""
+    """what ``TrainingConfig.select_by`` names, of the best epoch; with ``loss`` less than 0: its negative; with
+    ``last`` the number of that epoch"""
     seconds: float
     """of all sessions, where the run was interrupted and resumed"""
 
