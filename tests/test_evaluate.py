@@ -23,7 +23,7 @@ from sklearn.metrics import (
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from ifam.config import SelectBy
+from ifam.config import NO_SCORES, SelectBy
 from ifam.console import print_evaluation
 from ifam.data.batch import Batch
 from ifam.data.dataset import ImageDataset
@@ -230,7 +230,7 @@ def spot_model(make_model: Any) -> IFAM:
         return Output(
             logits=zeros[..., 0], stage1_logits=zeros[..., 0], stage1_part_logits=zeros, part_logits=maps,
             part_maps=maps, part_features=zeros, parts=maps.argmax(1), mask=red[:, 0],
-            kept=red[:, 0].float().flatten(1).mean(1),
+            kept=red[:, 0].float().flatten(1).mean(1), pixels=images[:, 0] > 0.5,
         )  # fmt: skip
 
     model.forward = forward  # type: ignore[method-assign]
@@ -512,7 +512,7 @@ def test_a_model_that_has_diverged_is_not_called_calibrated(seven: PlainClassifi
 
 
 def test_a_score_has_all_that_training_may_select_by() -> None:
-    assert {*get_args(SelectBy)} - {"auto", "last"} <= {field.name for field in fields(Score)}
+    assert {*get_args(SelectBy)} - {"auto", *NO_SCORES} <= {field.name for field in fields(Score)}
 
 
 @pytest.fixture
