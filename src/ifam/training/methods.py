@@ -143,9 +143,8 @@ class TwoStage(Method):
         """Before the backgrounds of other images, the mask held: what surrounds the object is of no help then."""
         if model.stage2 is None or not isinstance(output, Output):
             return super().validation_losses(model, batch, output)
-        margin, size = foreground_margin(output.part_logits), (batch.images.shape[2], batch.images.shape[3])
-        inside = enlarge(margin, model.stage1.patch_size, size) > 0
-        logits = model.classify(borrow_backgrounds(batch.images, inside, batch.share), output.mask)
+        images = borrow_backgrounds(batch.images, _inside_outline(model, output, batch.images), batch.share)
+        logits = model.classify(images, output.mask)
         return super().validation_losses(model, batch, Prediction(logits=logits))
 
     def groups(self, model: IFAM) -> list[ParameterGroup]:
@@ -167,12 +166,16 @@ class TwoStage(Method):
             return None
         images = batch.images
         if self.config.borrowed_backgrounds in ("stage1", "both"):
-            margin = foreground_margin(discovery.part_logits.detach())
-            inside = enlarge(margin, model.stage1.patch_size, (images.shape[2], images.shape[3])) > 0
-            images = borrow_backgrounds(images, inside, batch.share)
+            images = borrow_backgrounds(images, _inside_outline(model, discovery, images), batch.share)
         transform = RigidTransform.draw()
         view: PartDiscovery = model.discover(transform.apply(images), batch.share)
         return transform.undo(view.part_maps)
+
+
+def _inside_outline(model: IFAM, discovery: PartDiscovery, images: Tensor) -> Tensor:
+    """The pixels (B, H, W) bool of the object, no part left out."""
+    margin = foreground_margin(discovery.part_logits.detach())
+    return enlarge(margin, model.stage1.patch_size, (images.shape[2], images.shape[3])) > 0
 
 
 class PlainFineTuning(Method):
