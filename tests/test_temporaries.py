@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +25,39 @@ def test_a_temporary_is_new_and_goes_away(tmp_path: Path) -> None:
         assert one.stat().st_mode == (tmp_path / "made").stat().st_mode
         os.replace(one, tmp_path / "a.png")
     assert names(tmp_path) == {"made", "a.png"}
+
+
+def test_a_signal_while_a_temporary_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = os.close
+
+    def closed_and_interrupted(descriptor: int) -> None:
+        close(descriptor)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "close", closed_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        temporary_beside(tmp_path / "a.txt").__enter__()
+    monkeypatch.undo()
+    assert names(tmp_path) == set()
+
+
+def test_a_temporary_whose_block_was_never_entered_goes_with_the_program(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from ifam.temporaries import temporary_beside
+kept = temporary_beside(Path({str(tmp_path)!r}) / "a.txt")
+kept.__enter__()
+assert os.listdir({str(tmp_path)!r})
+if os.fork() == 0:
+    raise SystemExit  # a child deletes nothing of its parent's
+os.wait()
+assert os.listdir({str(tmp_path)!r})
+os._exit(0) if {{hard}} else None
+"""
+    for hard, left in ((False, 0), (True, 1)):
+        subprocess.run([sys.executable, "-c", code.replace("{hard}", str(hard))], check=True)
+        assert len(names(tmp_path)) == left
 
 
 def test_a_planted_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Files that are being written: names that nobody can guess or plant, and what killed processes leave of them."""
 
+import atexit
 import hashlib
 import os
 import re
@@ -25,17 +26,39 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     """An empty file in the folder of ``path`` with the suffix of ``path``, gone when the block ends.
 
     It is made anew, never found: a link that lies there is neither followed nor overwritten. Its mode is that of the
-    user's files.
+    user's files. A signal that comes while the block is entered leaves it no longer than the program runs.
     """
     temporary = temporary_name(path)
-    nofollow = getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | nofollow, 0o666))
     _open_here.add(temporary)
     try:
+        _create(temporary)
         yield temporary
     finally:
+        _remove(temporary)
+
+
+def _create(temporary: Path) -> None:
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666))
+    except OSError:  # what lies there is not ours
+        _open_here.discard(temporary)
+        raise
+
+
+def _remove(temporary: Path) -> None:
+    if temporary in _open_here:
         temporary.unlink(missing_ok=True)
         _open_here.discard(temporary)
+
+
+@atexit.register
+def _remove_all() -> None:
+    for temporary in tuple(_open_here):
+        _remove(temporary)
+
+
+if hasattr(os, "register_at_fork"):  # what this process writes is not its child's to delete
+    os.register_at_fork(after_in_child=_open_here.clear)
 
 
 def temporary_name(path: Path) -> Path:

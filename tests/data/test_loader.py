@@ -18,7 +18,7 @@ from torch import Tensor
 from ifam.data import workers
 from ifam.data.batch import Batch, Unreadable
 from ifam.data.files import FileDataset, batched, read_batches
-from ifam.data.handover import Parcel
+from ifam.data.handover import Parcel, unpack
 from ifam.errors import WorkerError
 from ifam.preprocessing import Preprocessing
 
@@ -95,6 +95,18 @@ def test_a_worker_that_is_killed(
     with refuses_line("workers: expected", "killed", "memory", "fewer --workers", "--batch-size", error=WorkerError):
         for _ in read(photographs):
             time.sleep(0.1)  # it may die while the main process waits for it, and while that does something else
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_is_killed_while_it_hands_over(error: Exception, refuses_line: Any) -> None:
+    """Before the system says that it has ended, the main process meets a connection that is closed."""
+
+    class OfKilled:
+        def detach(self) -> int:
+            raise error
+
+    with refuses_line("workers: expected", "ended", "fewer --workers", error=WorkerError):
+        unpack(OfKilled(), [])
 
 
 def test_a_worker_that_ends(photographs: list[Path], monkeypatch: pytest.MonkeyPatch, refuses_line: Any) -> None:

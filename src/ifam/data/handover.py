@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ifam.data.batch import Batch, Item, Unreadable, collate
+from ifam.data.workers import worker_ended
+from ifam.errors import first_line
 
 ALIGNED = 64
 """bytes, as torch places tensors"""
@@ -45,8 +47,15 @@ class Parcel:
 
 
 def unpack(memory: Any, spans: Sequence[tuple[int, int]]) -> object:
-    """What was packed. Its tensors lie in the memory of the parcel, which goes with the last of them."""
-    descriptor = memory.detach()
+    """What was packed. Its tensors lie in the memory of the parcel, which goes with the last of them.
+
+    Raises:
+        WorkerError: the process that packed it was killed before it handed the memory over.
+    """
+    try:
+        descriptor = memory.detach()
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # before the system says that it has ended
+        raise worker_ended(first_line(error)) from error
     try:
         content = memoryview(mmap.mmap(descriptor, 0))
     finally:

@@ -161,11 +161,15 @@ def naming_deaths() -> Iterator[None]:
             raise error.__cause__ from error
         if not str(error).startswith("DataLoader worker (pid"):
             raise
-        reason = first_line(error).rstrip(". ")
-        raise WorkerError(
-            f"workers: expected loader processes that live until the end, got one that was killed or ended ({reason}); "
-            f"most often memory was short: {REMEDY}"
-        ) from error
+        raise worker_ended(first_line(error)) from error
+
+
+def worker_ended(reason: str) -> WorkerError:
+    """The error to raise where a worker is gone."""
+    return WorkerError(
+        "workers: expected loader processes that live until the end, got one that was killed or ended "
+        f"({reason.rstrip('. ')}); most often memory was short: {REMEDY}"
+    )
 
 
 def name_deaths_anywhere() -> None:
