@@ -48,6 +48,8 @@ class LossWeights:
     entropy: float = 1.0
     concentration: float = 0.0
     object_presence: float = 0.0
+    background_invariance: float = 1.0
+    """where ``lr_stage1`` is above 0"""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -68,8 +70,8 @@ class ModelConfig:
     part_dropout: float = 0.3
     stage2_part_dropout: float | None = 0.3
     """None: 0.3, and 0 where there is one part, without which stage 2 would see nothing"""
-    mask_noise: bool = True
-    """Gumbel noise in the masks that stage 2 is trained in"""
+    mask_noise: float = 1.0
+    """how large the Gumbel noise is in the masks that stage 2 is trained in; 1: as published"""
     dropped_parts: DroppedParts = "removed"
     """what part dropout does to tokens in training: removed: they leave the input of stage 2, as a part removed at test
     time does; reassigned: they fall to their next part, as in the published code"""
@@ -112,6 +114,7 @@ class ModelConfig:
         for name in ("part_dropout", "stage2_part_dropout"):
             value = getattr(self, name)
             _between(f"model.{name}", 0 if value is None else value, 0, 0.999)
+        _at_least("model.mask_noise", self.mask_noise, 0)
         _positive("model.temperature", self.temperature)
         _positive("model.centre_lean", 1 if self.centre_lean is None else self.centre_lean)
 
@@ -133,6 +136,9 @@ class OptimizerConfig:
     """modulation, norms and classification layers of both stages"""
     lr_tokens: float = 1e-6
     """class token, registers and position embeddings of stage 1"""
+    lr_stage1: float = 0.0
+    """the last two blocks of the transformer of stage 1, while it is trained alone on borrowed backgrounds: they learn
+    to find before another background the parts that they found in the photograph itself, and nothing else"""
     lr_stage2: float = 1e-6
     """the transformer of stage 2; with ``erm`` the only one"""
     weight_decay: float = 0.05
@@ -148,7 +154,15 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
             _between(f"optimizer.{name}", getattr(self, name), 1, 1_000_000)
-        for name in ("lr_prototypes", "lr_heads", "lr_tokens", "lr_stage2", "weight_decay", "gradient_clip"):
+        for name in (
+            "lr_prototypes",
+            "lr_heads",
+            "lr_tokens",
+            "lr_stage1",
+            "lr_stage2",
+            "weight_decay",
+            "gradient_clip",
+        ):
             _at_least(f"optimizer.{name}", getattr(self, name), 0)
         _one_of("optimizer.cosine", self.cosine, Cosine)
         if not 0 <= self.stage1_epochs <= self.epochs:
@@ -194,8 +208,8 @@ class TrainingConfig:
     borrowed_backgrounds: BorrowedBackgrounds = "none"
     """which stage is trained on photographs whose background, outside the outline of the object, is another's: in
     stage2 what surrounds the object in its patches tells nothing of the class; in stage1 the transformed views have
-    other backgrounds, in which the same parts are to be found; methods of one stage: stage2, without masks outside a
-    box at random"""
+    other backgrounds, before which the same parts are to be found, see ``lr_stage1``; methods of one stage: stage2,
+    without masks outside a box at random"""
     class_balanced: bool = False
     """weigh images in the classification losses so that every class counts alike, however few images it has"""
     precision: Precision = "32-true"

@@ -13,7 +13,7 @@ from ifam.model.base import Classifier
 from ifam.model.origin import Origin
 from ifam.model.two_stage import IFAM
 
-SWITCHES = ("soft_masks", "mask_noise", "second_stage")
+SWITCHES = ("soft_masks", "second_stage")
 """options that are true or false"""
 
 

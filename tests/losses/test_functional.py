@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -278,6 +279,20 @@ def test_smallest_grids(size: tuple[int, int]) -> None:
     full = torch.ones(1, 2, *size)
     assert losses.foreground_presence(full) == 0
     assert losses.background_presence(full) == 0
+
+
+def test_background_invariance_is_the_cross_entropy_of_visible_tokens() -> None:
+    logits, back = torch.randn(4, 3, 5, 5, requires_grad=True), torch.randn(4, 3, 5, 5, requires_grad=True)
+    visible = torch.ones(5, 5)
+    expected = F.cross_entropy(back, logits.argmax(1))
+    torch.testing.assert_close(losses.background_invariance(back, logits, visible), expected)
+    visible[0] = 0
+    found = losses.background_invariance(back, logits, visible)
+    torch.testing.assert_close(found, F.cross_entropy(back[:, :, 1:], logits.argmax(1)[:, 1:]))
+    found.backward()
+    assert logits.grad is None
+    assert back.grad is not None
+    assert (back.grad.abs().sum((0, 1, 3)) > 0).tolist() == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("size", [(2, 8), (8, 2), (1, 1)])

@@ -191,7 +191,7 @@ def test_training_reads_whole_patches() -> None:
     for evidence in ("patches", "pixels"):
         model = make(evidence=evidence)
         model.train()
-        model.stage2_part_dropout, model.mask_noise = 0.0, False
+        model.stage2_part_dropout, model.mask_noise = 0.0, 0.0
         selection = model.select(model.eval().discover(images))
         model.train()
         logits.append(model.second_stage(images, selection))

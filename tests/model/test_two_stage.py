@@ -559,18 +559,20 @@ def test_parts_may_come_as_arrays(make_model: Any) -> None:
 
 def test_masks_of_training_without_noise_are_those_of_test(make_model: Any) -> None:
     images = draw_images()
-    for noisy in (True, False):
-        model = make_model(mask_noise=noisy, stage2_part_dropout=0)
+    moved = []
+    for noise in (0, 1, 100):
+        model = make_model(mask_noise=noise, stage2_part_dropout=0)
         expected = model(images).parts
         discovery = model.train().discover(images)
-        assert torch.equal(model.select(discovery).parts, expected) != noisy
+        moved.append((model.select(discovery).parts != expected).float().mean())
+    assert moved[0] == 0 < moved[1] < moved[2]
 
 
 def test_a_dropped_part_leaves_its_tokens_or_hands_them_on(make_model: Any) -> None:
     """With every part dropped but one, reassigned tokens go to it where it beats the background."""
     images = draw_images()
     for semantics in ("removed", "reassigned"):
-        model = make_model(mask_noise=False, dropped_parts=semantics, stage2_part_dropout=0.6).train()
+        model = make_model(mask_noise=0.0, dropped_parts=semantics, stage2_part_dropout=0.6).train()
         discovery = model.discover(images)
         plain = discovery.part_logits.argmax(1)
         torch.manual_seed(3)

@@ -33,6 +33,12 @@ def test_of_the_lender_only_the_background_comes_along() -> None:
     )
 
 
+def test_some_keep_their_own_background() -> None:
+    images, inside = numbered(400), torch.zeros(400, 6, 6, dtype=torch.bool)
+    kept = (borrow_backgrounds(images, inside, unchanged=0.3) == images).flatten(1).all(1)
+    assert 0.2 < kept.float().mean() < 0.4
+
+
 def test_a_photograph_alone_stays_as_it_is() -> None:
     images = torch.randn(1, 3, 6, 6)
     assert torch.equal(borrow_backgrounds(images, torch.rand(1, 6, 6) < 0.5), images)

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from generated import tiny_config, write_scenes
 from runs import metrics, run
 
+from ifam.data.batch import Batch
 from ifam.data.read import read_table
 from ifam.losses.objective import classification_term
 from ifam.training.methods import balancing_weights
+from ifam.training.optim import freeze_rest
 from ifam.training.registry import make_method
 
 
@@ -32,6 +34,89 @@ def test_weights_of_classes_make_each_count_alike() -> None:
     torch.testing.assert_close(classification_term(logits, labels, weights), expected)
     alone = classification_term(logits, labels)
     torch.testing.assert_close(alone, F.cross_entropy(logits, labels))
+
+
+TUNED = {
+    "borrowed_backgrounds": "both",
+    "optimizer__stage1_epochs": 1,
+    "optimizer__freeze_stage1": True,
+    "optimizer__lr_stage1": 1e-3,
+    "optimizer__lr_tokens": 0.0,
+}
+
+
+@pytest.fixture
+def tuned() -> Any:
+    """A method that trains the last blocks of stage 1, its model, and a batch."""
+    torch.manual_seed(0)
+    method = make_method(tiny_config(**TUNED))
+    model: Any = method.build(["a", "b"]).train()
+    model.set_image_size((64, 64))
+    freeze_rest(model, method.groups(model))
+    labels = torch.tensor([0, 1, 0, 1])
+    return (
+        method,
+        model,
+        Batch(images=F.interpolate(torch.randn(4, 3, 4, 4), size=64), labels=labels, groups=labels, indices=labels),
+    )
+
+
+def test_stage_1_learns_invariance_in_its_last_blocks_alone(tuned: Any) -> None:
+    method, model, batch = tuned
+    method.losses(model, batch, 0)["background_invariance"].backward()
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    blocks = len(model.stage1.vit.blocks)
+    allowed = tuple(f"stage1.vit.{layer}." for layer in (f"blocks.{blocks - 2}", f"blocks.{blocks - 1}", "norm"))
+    assert learning
+    assert all(name.startswith(allowed) for name in learning)
+    model.zero_grad()
+    others = method.losses(model, batch, 0)
+    del others["background_invariance"]
+    torch.stack(list(others.values())).sum().backward()
+    assert not [name for name, parameter in model.stage1.named_parameters() if parameter.grad is not None]
+    assert model.prototypes.grad is not None
+
+
+def test_the_other_losses_read_stage_1_as_it_began_and_stage_2_as_it_became(tuned: Any) -> None:
+    method, model, batch = tuned
+
+    def terms(epoch: int) -> dict[str, float]:
+        torch.manual_seed(1)
+        return {name: term.item() for name, term in method.losses(model, batch, epoch).items()}
+
+    before, masked = terms(0), terms(1)
+    with torch.no_grad():
+        for parameter in model.stage1.vit.blocks[-1].parameters():
+            parameter.add_(torch.randn_like(parameter))
+    after = terms(0)
+    assert {name for name in before if before[name] != after[name]} == {"background_invariance", "equivariance"}
+    assert masked.keys() == {"stage2"}
+    assert masked != terms(1)
+
+
+def test_invariance_is_learnt(tuned: Any) -> None:
+    method, model, batch = tuned
+    with torch.no_grad():
+        model.prototypes.mul_(10)  # parts that differ
+    optimizer = torch.optim.AdamW([p for p in model.stage1.parameters() if p.requires_grad], lr=3e-3)
+
+    def loss(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return method.losses(model, batch, 0)["background_invariance"]
+
+    before = sum(loss(seed).item() for seed in range(8))
+    for seed in range(40):
+        optimizer.zero_grad()
+        loss(seed).backward()
+        optimizer.step()
+    assert sum(loss(seed).item() for seed in range(8)) < 0.8 * before
+
+
+def test_stage_1_is_trained_alone_where_its_blocks_are(refuses_line: Any) -> None:
+    changes = TUNED | {"optimizer__stage1_epochs": 0, "optimizer__freeze_stage1": False}
+    with refuses_line("optimizer.lr_stage1: expected 0", "0.001", "freeze_stage1=true"):
+        make_method(tiny_config(**changes))
+    assert make_method(tiny_config(method="pdiscoformer", **changes)) is not None
 
 
 @pytest.mark.parametrize("method", ["ifam", "early_mask", "erm"])

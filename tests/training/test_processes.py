@@ -28,6 +28,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "model__prototype_init": "centre",
         "optimizer__stage1_epochs": 2,
         "optimizer__freeze_stage1": True,
+        "optimizer__lr_stage1": 1e-3,
+        "borrowed_backgrounds": "both",
         "optimizer__accumulate": 2,
     },
     "exact gradient": {"model__mask_gradient": "exact"},

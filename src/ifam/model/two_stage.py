@@ -12,7 +12,7 @@ from ifam.errors import UsageError
 from ifam.model import mask as masking
 from ifam.model import parts as part_maths
 from ifam.model import pixels as pixel_maths
-from ifam.model.backbone import pixels_of
+from ifam.model.backbone import Backbone, pixels_of
 from ifam.model.base import BackboneSpec, Classifier, at_least, check_evidence, check_mask, check_pixels
 from ifam.model.classifier import TokenClassifier, bias_free_linear
 from ifam.model.precision import float32_on_cpu
@@ -41,7 +41,8 @@ class IFAM(Classifier):
         second_stage: without it the model is PDiscoFormer, whose prediction is that of stage 1 (late masking).
         part_dropout: probability with which stage 1 loses a part in training.
         stage2_part_dropout: probability with which stage 2 loses a part in training.
-        mask_noise: whether the masks of stage 2 have Gumbel noise of their own in training.
+        mask_noise: how large the Gumbel noise is that the masks of stage 2 have of their own in training; 1: as
+            published, 0: none.
         dropped_parts: "removed": tokens of a part that stage 2 loses leave its input; "reassigned": they fall to their
             next part, as in the published code.
         temperature: τ of the softmax over parts.
@@ -75,7 +76,7 @@ class IFAM(Classifier):
         second_stage: bool = True,
         part_dropout: float = 0.3,
         stage2_part_dropout: float = 0.3,
-        mask_noise: bool = True,
+        mask_noise: float = 1.0,
         dropped_parts: DroppedParts = "removed",
         temperature: float = 1.0,
         evidence: Evidence = "patches",
@@ -97,13 +98,15 @@ class IFAM(Classifier):
             raise UsageError(f"dropped_parts: expected removed or reassigned, got {dropped_parts!r}")
         if not 0 < temperature < math.inf:
             raise UsageError(f"temperature: expected a positive number, got {temperature}")
+        if not 0 <= mask_noise < math.inf:
+            raise UsageError(f"mask_noise: expected a number of at least 0, got {mask_noise}")
         check_evidence(evidence)
         if evidence == "pixels" and soft_masks:
             raise UsageError("evidence: expected patches with soft masks, in which every pixel counts, got pixels")
         self.num_parts = num_parts
         self.mask_gradient, self.soft_masks, self.temperature = mask_gradient, soft_masks, float(temperature)
         self.part_dropout, self.stage2_part_dropout = part_dropout, stage2_part_dropout
-        self.mask_noise, self.dropped_parts, self.evidence = mask_noise, dropped_parts, evidence
+        self.mask_noise, self.dropped_parts, self.evidence = float(mask_noise), dropped_parts, evidence
         self.token_thresholds: dict[float, list[float]] = {}
         """Squared distances, one per foreground part, by quantile; see ``ifam calibrate``."""
 
@@ -173,9 +176,16 @@ class IFAM(Classifier):
 
         Of a batch that several processes ``share``, each draws for all images and takes what is for its own.
         """
+        return self.find_parts(self.encode(images), share)
+
+    def encode(self, images: Tensor, backbone: Backbone | None = None) -> Tensor:
+        """Tokens (B, h, w, D) of stage 1, or of another ``backbone`` of its kind."""
         self.check_images(images)
-        tokens = self.stage1(images)
-        _, tokens_BhwD = self.stage1.split(tokens, (images.shape[2], images.shape[3]))
+        backbone = self.stage1 if backbone is None else backbone
+        return backbone.split(backbone(images), (images.shape[2], images.shape[3]))[1]
+
+    def find_parts(self, tokens_BhwD: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
+        """`discover` from the tokens on."""
         logits = part_maths.part_logits(tokens_BhwD, self.prototypes)
         noise = share.own(part_maths.gumbel_like(share.whole(logits))) if self.training else 0
         maps = part_maths.part_maps(logits + noise, self.temperature)
@@ -183,7 +193,7 @@ class IFAM(Classifier):
         foreground = features[..., :-1].transpose(1, 2)
         if self.training:
             kept = share.own(
-                part_maths.drop_parts((share.total(len(images)), self.num_parts), self.part_dropout, images.device)
+                part_maths.drop_parts((share.total(len(logits)), self.num_parts), self.part_dropout, logits.device)
             )
             foreground = foreground * (kept / (1 - self.part_dropout))[..., None].to(foreground.dtype)
         scores = self.part_classifier(foreground).transpose(1, 2)
@@ -214,7 +224,7 @@ class IFAM(Classifier):
         survives = torch.ones(len(logits), background, dtype=torch.bool, device=logits.device)
         if self.training:
             if self.mask_noise:
-                logits = logits + share.own(part_maths.gumbel_like(share.whole(logits)))
+                logits = logits + self.mask_noise * share.own(part_maths.gumbel_like(share.whole(logits)))
             drawn = (share.total(len(logits)), background)
             survives = share.own(part_maths.drop_parts(drawn, self.stage2_part_dropout, logits.device))
         clean = discovery.part_logits

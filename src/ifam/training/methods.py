@@ -1,5 +1,6 @@
 """What is trained, with which losses and rates. The loop is the same for every method."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,17 +17,22 @@ from ifam.data.table import ImageTable
 from ifam.data.transforms import IMAGE_ONLY
 from ifam.errors import UsageError
 from ifam.evaluate import predict_batch
+from ifam.losses import functional
 from ifam.losses.equivariance import RigidTransform
 from ifam.losses.objective import OVER_BATCH, Terms, classification_term, stage1_terms
+from ifam.model.backbone import Backbone
 from ifam.model.base import Classifier
 from ifam.model.classifier import PlainClassifier, TokenClassifier
 from ifam.model.masked import MaskedClassifier
+from ifam.model.parts import part_logits
 from ifam.model.pixels import enlarge, foreground_margin
 from ifam.model.two_stage import IFAM
 from ifam.output import Output, PartDiscovery, Prediction
-from ifam.training.backgrounds import BLANK, borrow_backgrounds, random_boxes
+from ifam.training.backgrounds import BLANK, UNCHANGED, borrow_backgrounds, random_boxes
 
 Stage = Literal[1, 2]
+TUNED_BLOCKS = 2
+"""of stage 1, where it is trained on borrowed backgrounds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,9 @@ class TwoStage(Method):
     """iFAM, and PDiscoFormer, which is its first stage alone."""
 
     over_batch = OVER_BATCH
+    teacher: Backbone | None = None
+    """the transformer of stage 1 as it began: where it is trained, what this one sees in a photograph itself is what
+    that one is to see before other backgrounds, and the other losses read this one"""
 
     def build(self, class_names: Sequence[str]) -> IFAM:
         """See `Method`."""
@@ -101,7 +110,7 @@ class TwoStage(Method):
         dropout = model.stage2_part_dropout
         if dropout is None:
             dropout = 0.3 if model.num_parts > 1 else 0.0
-        return IFAM(
+        built = IFAM(
             model.backbone,
             num_parts=model.num_parts,
             num_classes=len(class_names),
@@ -117,18 +126,30 @@ class TwoStage(Method):
             temperature=model.temperature,
             evidence=model.evidence if self.config.method == "ifam" else "patches",
         )
+        if self._tunes_stage1:
+            self.teacher = copy.deepcopy(built.stage1).requires_grad_(False)
+        return built
+
+    @property
+    def _borrows_in_stage1(self) -> bool:
+        return self.config.borrowed_backgrounds in ("stage1", "both")
+
+    @property
+    def _tunes_stage1(self) -> bool:
+        return self._borrows_in_stage1 and self.config.optimizer.lr_stage1 > 0
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
         """Stage-1 terms unless stage 1 is frozen; the stage-2 term once stage 2 has begun."""
         images, labels, share = batch.images, batch.labels, batch.share
         weights, optimizer = self.config.losses, self.config.optimizer
         stage2_alone = optimizer.freeze_stage1 and epoch >= optimizer.stage1_epochs
+        teacher = None if stage2_alone or self.teacher is None else self.teacher.to(images.device)
         with torch.set_grad_enabled(not stage2_alone):
-            discovery = model.discover(images, share)
+            discovery = model.find_parts(model.encode(images, teacher), share)
         terms: Terms = {}
         if not stage2_alone:
-            maps_back = self._maps_back(model, batch, discovery)
-            terms = stage1_terms(discovery, labels, maps_back, weights, share, self.class_weights)
+            maps_back, invariance = self._second_view(model, batch, discovery)
+            terms = stage1_terms(discovery, labels, maps_back, weights, share, self.class_weights) | invariance
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             selection = model.select(discovery, share=share)
             if self.config.borrowed_backgrounds in ("stage2", "both"):
@@ -158,18 +179,31 @@ class TwoStage(Method):
             ParameterGroup(name="stage1_heads", lr=rates.lr_heads, stage=1, parameters=stage1_heads),
             ParameterGroup(name="stage1_tokens", lr=rates.lr_tokens, stage=1, parameters=tokens),
         ]
+        if self._tunes_stage1:
+            last = [p for layer in (*vit.blocks[-TUNED_BLOCKS:], vit.norm, vit.fc_norm) for p in layer.parameters()]
+            groups.append(ParameterGroup(name="stage1_blocks", lr=rates.lr_stage1, stage=1, parameters=last))
         return groups if model.stage2 is None else groups + _token_classifier_groups(model.stage2, rates)
 
-    def _maps_back(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> Tensor | None:
-        """Part maps of a transformed view, before another background if asked, moved back: stage 1 only."""
-        if self.config.losses.equivariance == 0:
-            return None
-        images = batch.images
-        if self.config.borrowed_backgrounds in ("stage1", "both"):
-            images = borrow_backgrounds(images, _inside_outline(model, discovery, images), batch.share)
+    def _second_view(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> tuple[Tensor | None, Terms]:
+        """Part maps of a transformed view, moved back, and the term that trains the transformer of stage 1 on it."""
+        weights, images, share = self.config.losses, batch.images, batch.share
+        if weights.equivariance == 0 and self.teacher is None:
+            return None, {}
+        if self._borrows_in_stage1:
+            unchanged = UNCHANGED if self.teacher is not None else 0.0
+            inside = _inside_outline(model, discovery, images)
+            images = borrow_backgrounds(images, inside, share, unchanged=unchanged)
         transform = RigidTransform.draw()
-        view: PartDiscovery = model.discover(transform.apply(images), batch.share)
-        return transform.undo(view.part_maps)
+        tokens = model.encode(transform.apply(images))
+        terms: Terms = {}
+        if self.teacher is not None:
+            logits = part_logits(tokens, model.prototypes.detach())
+            visible = transform.undo(torch.ones_like(logits[:1, :1]))[0, 0]
+            terms["background_invariance"] = functional.background_invariance(
+                transform.undo(logits), discovery.part_logits, visible
+            )
+            tokens = tokens.detach()
+        return transform.undo(model.find_parts(tokens, share).part_maps), terms
 
 
 def _inside_outline(model: IFAM, discovery: PartDiscovery, images: Tensor) -> Tensor:

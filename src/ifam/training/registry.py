@@ -22,7 +22,7 @@ METHODS: dict[MethodName, type[Method]] = {
 _PARTS = frozenset(
     {
         "model.num_parts", "model.part_dropout", "model.temperature", "model.prototype_init", "model.centre_lean",
-        "optimizer.lr_prototypes", "optimizer.lr_tokens",
+        "optimizer.lr_prototypes", "optimizer.lr_tokens", "optimizer.lr_stage1",
         *(f"losses.{loss.name}" for loss in fields(LossWeights) if loss.name != "stage2"),
     }
 )  # fmt: skip
@@ -37,6 +37,7 @@ _WHOLE = frozenset({"model.readout", "borrowed_backgrounds"})
 _BALANCED = frozenset({"class_balanced"})
 _TOKENCUT = frozenset({"model.tokencut_features", "model.tokencut_threshold"})
 _CENTRE = frozenset({"model.centre_lean"})
+_TUNED_STAGE1 = frozenset({"optimizer.lr_stage1", "losses.background_invariance"})
 _BORROWED = frozenset({"borrowed_backgrounds"})
 _GIVEN_MASKS = frozenset({"model.masks", "model.mask_coverage"}) | _TOKENCUT | _BORROWED
 READS: dict[MethodName, frozenset[str]] = {
@@ -61,6 +62,10 @@ def without_effect(config: TrainingConfig) -> dict[str, frozenset[str]]:
         idle[f"--masks {config.model.masks}"] = _TOKENCUT - other
     if config.model.prototype_init == "random":
         idle["model.prototype_init=random"] = _CENTRE - other
+    if config.borrowed_backgrounds not in ("stage1", "both"):
+        idle[f"borrowed_backgrounds={config.borrowed_backgrounds}"] = _TUNED_STAGE1 - other
+    elif config.optimizer.lr_stage1 == 0:
+        idle["optimizer.lr_stage1=0"] = _TUNED_STAGE1 - other - {"optimizer.lr_stage1"}
     return idle
 
 
@@ -81,6 +86,11 @@ def make_method(config: TrainingConfig) -> Method:
             raise UsageError(
                 "model.mask_gradient: expected cut while optimizer.freeze_stage1 is set, since no gradient reaches a "
                 f"frozen stage 1, got {config.model.mask_gradient}; add --set optimizer.freeze_stage1=false"
+            )
+        if config.borrowed_backgrounds in ("stage1", "both") and optimizer.lr_stage1 and not optimizer.freeze_stage1:
+            raise UsageError(
+                "optimizer.lr_stage1: expected 0 unless stage 1 is trained alone and then frozen, got "
+                f"{optimizer.lr_stage1:g}; add --set optimizer.stage1_epochs=2 --set optimizer.freeze_stage1=true"
             )
     else:  # there is one stage
         config = replace(config, optimizer=replace(optimizer, stage1_epochs=0, freeze_stage1=False))

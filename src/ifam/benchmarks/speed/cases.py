@@ -247,7 +247,7 @@ def training_step(
 ) -> Work:
     """One step of training of `ifam.training`, on noise."""
     model = make_model(setting, device, mask_gradient=gradient).train()
-    model.mask_noise = False  # or it would not keep the share that is asked for
+    model.mask_noise = 0.0  # or it would not keep the share that is asked for
     if compiled:
         compile_blocks(model)
     keep_shares(model, setting.kept)
