@@ -6,16 +6,19 @@ Each is timed against the same without it, in turn, on noise with random weights
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import protocol
 import torch
 
-from ifam.benchmarks.speed.cases import Setting, keep_shares, make_images, make_model, training_step
+from ifam.benchmarks.speed.cases import Setting, Work, keep_shares, make_images, make_model, training_step
 from ifam.benchmarks.speed.timing import in_turn, medians
+from ifam.config import BorrowedBackgrounds
+from ifam.recipes import staged
 
-BACKBONE, KEPT = "vit_small_patch14_dinov2", 0.3
+BACKBONE, KEPT, LR_STAGE1 = "vit_small_patch14_dinov2", 0.3, 7e-5
 
 
 def prediction(setting: Setting, rounds: int, device: str) -> dict[str, float]:
@@ -35,10 +38,21 @@ def prediction(setting: Setting, rounds: int, device: str) -> dict[str, float]:
     return found | {"pixels over patches": found["pixels"] / found["patches"]}
 
 
-def step(setting: Setting, rounds: int, device: str) -> dict[str, float]:
-    """Of both stages with own backgrounds and with borrowed ones."""
-    works = {each: training_step(setting, device, "cut", borrowed=each) for each in ("none", "both")}  # type: ignore[arg-type]
-    found = medians(in_turn(works, rounds, device))
+def step(setting: Setting, rounds: int, device: str, stage: int) -> dict[str, float]:
+    """Of the recipe `staged` with own backgrounds and with borrowed ones, while it trains this stage."""
+
+    def work(borrowed: BorrowedBackgrounds) -> Work:
+        recipe = staged("ifam", num_parts=setting.num_parts)
+        lr_stage1 = LR_STAGE1 if borrowed == "both" else 0.0
+        config = replace(
+            recipe,
+            borrowed_backgrounds=borrowed,
+            losses=replace(recipe.losses, background_invariance=1.0),
+            optimizer=replace(recipe.optimizer, lr_stage1=lr_stage1),
+        )
+        return training_step(setting, device, "cut", config=config, epoch=0 if stage == 1 else config.optimizer.epochs)
+
+    found = medians(in_turn({"none": work("none"), "both": work("both")}, rounds, device))
     return found | {"both over none": found["both"] / found["none"]}
 
 
@@ -57,7 +71,10 @@ def main() -> None:
         setting = Setting(backbone=BACKBONE, image_size=options.image_size, kept=kept, num_parts=parts)
         found[str(setting)] = {
             "prediction": prediction(setting, options.rounds, options.device),
-            "training step": step(setting, options.rounds, options.device),
+            **{
+                f"training step of stage {stage}": step(setting, options.rounds, options.device, stage)
+                for stage in (1, 2)
+            },
         }
         print(setting, found[str(setting)])
     command = "python benchmarks/object_cost.py --json FILE"

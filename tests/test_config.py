@@ -45,7 +45,7 @@ PAPER = {
         "entropy": 1.0,
         "concentration": 0.0,
         "object_presence": 0.0,
-        "background_invariance": 1.0,
+        "background_invariance": 0.0,
     },
     "optimizer": {
         "epochs": 90,

@@ -243,4 +243,4 @@ def test_what_has_no_end_is_not_read(tmp_path: Path, kind: str) -> None:
     else:
         path.mkdir()
     with pytest.raises(OSError, match=r"pipe or a device|directory"):
-        files.sha256([path])
+        files.sha256(path)

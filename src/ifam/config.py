@@ -48,8 +48,8 @@ class LossWeights:
     entropy: float = 1.0
     concentration: float = 0.0
     object_presence: float = 0.0
-    background_invariance: float = 1.0
-    """where ``lr_stage1`` is above 0"""
+    background_invariance: float = 0.0
+    """by which ``lr_stage1`` trains"""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -282,13 +282,12 @@ def open_file(path: Path) -> io.BufferedReader:
     return file
 
 
-def sha256(paths: Iterable[Path]) -> str:
-    """Of the bytes of the files, one after another."""
+def sha256(path: Path) -> str:
+    """Of the bytes of the file."""
     seen = hashlib.sha256()
-    for path in paths:
-        with open_file(path) as file:
-            while piece := file.read(MIB):
-                seen.update(piece)
+    with open_file(path) as file:
+        while piece := file.read(MIB):
+            seen.update(piece)
     return seen.hexdigest()
 
 

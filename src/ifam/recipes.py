@@ -66,6 +66,7 @@ def staged(method: MethodName, epochs: int = 6, num_parts: int = 1) -> TrainingC
             backbone="ifam-nano",
             num_parts=num_parts,
             stage2_part_dropout=None,
+            mask_noise=4.0,
             prototype_init="object",
             evidence="pixels" if two_stages else "patches",
         ),
@@ -101,7 +102,7 @@ def scenes(method: MethodName, epochs: int = 6, num_parts: int = 1) -> TrainingC
     lr_prototypes = 1e-3 if num_parts == 1 else 3e-3
     return replace(
         base,
-        model=replace(base.model, centre_lean=24.0, prototype_init="centre", evidence="patches"),
+        model=replace(base.model, centre_lean=24.0, prototype_init="centre", evidence="patches", mask_noise=1.0),
         losses=replace(base.losses, object_presence=0.0),
         optimizer=replace(base.optimizer, lr_prototypes=lr_prototypes, lr_stage2=1e-4),
         borrowed_backgrounds="none",

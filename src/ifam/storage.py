@@ -113,7 +113,7 @@ def model_files(path: str | Path, model: Classifier) -> list[dict[str, Any]]:
     """
     folder = model_folder(path)
     files = [folder / DESCRIPTION, folder / WEIGHTS]
-    facts = [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256([file])} for file in files]
+    facts = [{"name": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
     if model_sha256(load(folder)) != model_sha256(model):
         raise CheckpointError(
             f"{path}: expected the model that was loaded from there, got another one; run the command again"

@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "optimizer__stage1_epochs": 2,
         "optimizer__freeze_stage1": True,
         "optimizer__lr_stage1": 1e-3,
+        "losses__background_invariance": 1.0,
         "borrowed_backgrounds": "both",
         "optimizer__accumulate": 2,
     },

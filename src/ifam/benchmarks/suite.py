@@ -88,7 +88,7 @@ _LEAVE_ONE_OUT = ("leave-one-out", "leave-one-out-q97", "leave-one-out-q99")
 """table 4 of the paper"""
 _SHAPING = (
     "orthogonality", "equivariance", "foreground_presence", "background_presence", "total_variation", "entropy",
-    "concentration", "object_presence",
+    "concentration", "object_presence", "background_invariance",
 )  # fmt: skip
 _K4: Settings = {"model.num_parts": 4}
 

@@ -58,16 +58,13 @@ def object_presence(maps: Tensor) -> Tensor:
     return _towards_one((2 * _neighbourhood_mean(1 - maps[:, -1:]).amax((-2, -1))).clamp(max=1))
 
 
-def background_invariance(logits_back: Tensor, logits: Tensor, visible: Tensor) -> Tensor:
+def background_invariance(borrowed: Tensor, logits: Tensor) -> Tensor:
     """Before another background every token belongs to the part that it belongs to in the photograph itself.
 
-    Cross-entropy, mean over the visible tokens. ``logits_back``: (B, K+1, h, w), part logits of the photographs before
-    other backgrounds, moved back; ``logits``: those of the photographs themselves, which get no gradient; ``visible``:
-    (h, w) from 0 to 1, how much of each token stayed within the frame.
+    Cross-entropy, mean over tokens. ``borrowed``: (B, K+1, h, w), part logits of the photographs before other
+    backgrounds; ``logits``: those of the photographs themselves, which get no gradient.
     """
-    wide = logits_back.to(torch.promote_types(logits_back.dtype, torch.float32))
-    each = F.cross_entropy(wide, logits.argmax(1), reduction="none")
-    return (each * visible).flatten(1).sum(1).mean() / visible.sum()
+    return F.cross_entropy(borrowed.to(torch.promote_types(borrowed.dtype, torch.float32)), logits.argmax(1))
 
 
 def background_presence(maps: Tensor, variant: BackgroundPresence = "enforced_presence") -> Tensor:

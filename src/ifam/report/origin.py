@@ -1,7 +1,8 @@
 """Hashes, versions, configuration and date."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -22,19 +23,17 @@ def listing(table: ImageTable, folder: Path) -> tuple[str, bool | None]:
 
 
 def images_sha256(paths: Sequence[Path], progress: Callable[[int, int], None]) -> str:
-    """Of the bytes of the files, one after another."""
-
-    def reported() -> Iterator[Path]:
-        for done, path in enumerate(paths, start=1):
-            yield path
-            progress(done, len(paths))
-
+    """Of the digests of the files, one to a line, so that no other files have it."""
+    seen = hashlib.sha256()
     try:
-        return sha256(reported())
+        for done, path in enumerate(paths, start=1):
+            seen.update(f"{sha256(path)}\n".encode())
+            progress(done, len(paths))
     except OSError as error:
         raise DataError(
             f"{error.filename}: expected a file that stays while the report is made, got: {error}"
         ) from error
+    return seen.hexdigest()
 
 
 def configuration(folder: Path) -> str | None:

@@ -196,7 +196,7 @@ def origin(found: Origin) -> Table:
         *([name, value] for name, value in found.machine.items()),
         ["weights, SHA-256", found.weights_sha256],
         ["listing of the data, SHA-256", f"{found.listing_sha256} ({same[found.same_listing]})"],
-        [f"bytes of the {images(found.images_hashed)} reported on, SHA-256", found.images_sha256],
+        [f"digests of the {images(found.images_hashed)} reported on, SHA-256", found.images_sha256],
     ]
     return Table(caption="Origin", columns=[], rows=rows)
 

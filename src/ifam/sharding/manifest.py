@@ -80,7 +80,7 @@ def agreed_list(folder: Path, asked: Mapping[str, Any], processes: Processes) ->
             _wait_for_first(folder)
     manifest = _read(folder / MANIFEST)
     _check_same(folder, manifest["asked"], asked)
-    if sha256([folder / IMAGES]) != manifest["images_sha256"]:
+    if sha256(folder / IMAGES) != manifest["images_sha256"]:
         raise DataError(
             f"{folder / IMAGES}: expected the list that {MANIFEST} names, got another; begin anew elsewhere"
         )
@@ -104,7 +104,7 @@ def _make(folder: Path, asked: Mapping[str, Any]) -> None:
     write_image_list(folder / IMAGES, search, asked["shard_size"])
     if search.account:
         print(printable(f"{listed(asked['images'], 2)}: {search.account.line()}"), file=sys.stderr)
-    content = {"format": FORMAT, "asked": asked, "images_sha256": sha256([folder / IMAGES])}
+    content = {"format": FORMAT, "asked": asked, "images_sha256": sha256(folder / IMAGES)}
     write_text(folder / MANIFEST, to_json(content, indent=1) + "\n")
 
 

@@ -126,9 +126,13 @@ class TwoStage(Method):
             temperature=model.temperature,
             evidence=model.evidence if self.config.method == "ifam" else "patches",
         )
-        if self._tunes_stage1:
-            self.teacher = copy.deepcopy(built.stage1).requires_grad_(False)
+        self.take_teacher(built)
         return built
+
+    def take_teacher(self, model: IFAM) -> None:
+        """Keep the transformer of stage 1 as it is now, where training changes it."""
+        if self._tunes_stage1:
+            self.teacher = copy.deepcopy(model.stage1).requires_grad_(False)
 
     @property
     def _borrows_in_stage1(self) -> bool:
@@ -136,7 +140,8 @@ class TwoStage(Method):
 
     @property
     def _tunes_stage1(self) -> bool:
-        return self._borrows_in_stage1 and self.config.optimizer.lr_stage1 > 0
+        weight, rate = self.config.losses.background_invariance, self.config.optimizer.lr_stage1
+        return self._borrows_in_stage1 and weight > 0 and rate > 0
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
         """Stage-1 terms unless stage 1 is frozen; the stage-2 term once stage 2 has begun."""
@@ -148,8 +153,9 @@ class TwoStage(Method):
             discovery = model.find_parts(model.encode(images, teacher), share)
         terms: Terms = {}
         if not stage2_alone:
-            maps_back, invariance = self._second_view(model, batch, discovery)
-            terms = stage1_terms(discovery, labels, maps_back, weights, share, self.class_weights) | invariance
+            maps_back = self._maps_back(model, batch, discovery)
+            terms = stage1_terms(discovery, labels, maps_back, weights, share, self.class_weights)
+            terms |= self._invariance(model, batch, discovery)
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             selection = model.select(discovery, share=share)
             if self.config.borrowed_backgrounds in ("stage2", "both"):
@@ -184,26 +190,25 @@ class TwoStage(Method):
             groups.append(ParameterGroup(name="stage1_blocks", lr=rates.lr_stage1, stage=1, parameters=last))
         return groups if model.stage2 is None else groups + _token_classifier_groups(model.stage2, rates)
 
-    def _second_view(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> tuple[Tensor | None, Terms]:
-        """Part maps of a transformed view, moved back, and the term that trains the transformer of stage 1 on it."""
-        weights, images, share = self.config.losses, batch.images, batch.share
-        if weights.equivariance == 0 and self.teacher is None:
-            return None, {}
-        if self._borrows_in_stage1:
-            unchanged = UNCHANGED if self.teacher is not None else 0.0
-            inside = _inside_outline(model, discovery, images)
-            images = borrow_backgrounds(images, inside, share, unchanged=unchanged)
+    def _maps_back(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> Tensor | None:
+        """Part maps of a transformed view, before another background if asked, moved back: stage 1 only."""
+        if self.config.losses.equivariance == 0:
+            return None
+        images = batch.images
+        if self._borrows_in_stage1 and self.teacher is None:
+            images = borrow_backgrounds(images, _inside_outline(model, discovery, images), batch.share)
         transform = RigidTransform.draw()
-        tokens = model.encode(transform.apply(images))
-        terms: Terms = {}
-        if self.teacher is not None:
-            logits = part_logits(tokens, model.prototypes.detach())
-            visible = transform.undo(torch.ones_like(logits[:1, :1]))[0, 0]
-            terms["background_invariance"] = functional.background_invariance(
-                transform.undo(logits), discovery.part_logits, visible
-            )
-            tokens = tokens.detach()
-        return transform.undo(model.find_parts(tokens, share).part_maps), terms
+        tokens = model.encode(transform.apply(images), self.teacher)
+        return transform.undo(model.find_parts(tokens, batch.share).part_maps)
+
+    def _invariance(self, model: IFAM, batch: Batch, discovery: PartDiscovery) -> Terms:
+        """What trains the transformer of stage 1: it alone, since prototypes could call everything background."""
+        if self.teacher is None:
+            return {}
+        inside = _inside_outline(model, discovery, batch.images)
+        images = borrow_backgrounds(batch.images, inside, batch.share, unchanged=UNCHANGED)
+        logits = part_logits(model.encode(images), model.prototypes.detach())
+        return {"background_invariance": functional.background_invariance(logits, discovery.part_logits)}
 
 
 def _inside_outline(model: IFAM, discovery: PartDiscovery, images: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def _facts_of(table: ImageTable) -> list[Photograph]:
 
 def _fact(path: Path, name: str) -> Photograph:
     try:
-        return Photograph(name=name, bytes=path.stat().st_size, sha256=sha256([path]))
+        return Photograph(name=name, bytes=path.stat().st_size, sha256=sha256(path))
     except OSError as error:
         raise DataError(f"{path}: expected a photograph, got: {error.strerror}; add it or leave it out") from error
 

@@ -221,4 +221,4 @@ def _run(request: Request, slug: str, seed: int, say: Callable[[str], None]) -> 
 
 
 def _digest(folder: Path) -> str:
-    return sha256([folder / WEIGHTS])[:16]
+    return sha256(folder / WEIGHTS)[:16]

@@ -17,7 +17,7 @@ from ifam.benchmarks.speed.timing import (
     operations,
     peak_memory,
 )
-from ifam.config import BorrowedBackgrounds, MaskGradient, ModelConfig, Precision, TrainingConfig
+from ifam.config import MaskGradient, ModelConfig, Precision, TrainingConfig
 from ifam.data.batch import Batch
 from ifam.device import arithmetic, resolve_precision
 from ifam.losses.objective import total_loss
@@ -243,20 +243,18 @@ def training_step(
     gradient: MaskGradient,
     *,
     compiled: bool = False,
-    borrowed: BorrowedBackgrounds = "none",
+    config: TrainingConfig | None = None,
+    epoch: int = 0,
 ) -> Work:
-    """One step of training of `ifam.training`, on noise."""
+    """One step of training of `ifam.training`, on noise; ``config``: of the run, the published recipe if None."""
     model = make_model(setting, device, mask_gradient=gradient).train()
     model.mask_noise = 0.0  # or it would not keep the share that is asked for
     if compiled:
         compile_blocks(model)
     keep_shares(model, setting.kept)
-    config = TrainingConfig(
-        method="ifam",
-        model=ModelConfig(num_parts=setting.num_parts, mask_gradient=gradient),
-        borrowed_backgrounds=borrowed,
-    )
+    config = config or TrainingConfig(model=ModelConfig(num_parts=setting.num_parts, mask_gradient=gradient))
     method = TwoStage(config)
+    method.take_teacher(model)
     groups = method.groups(model)
     freeze_rest(model, groups)
     optimizer, _ = make_optimizer(model, groups, config.optimizer, steps_per_epoch=1000)
@@ -266,7 +264,7 @@ def training_step(
 
     def step() -> None:
         with arithmetic(setting.precision, torch.device(device)):
-            loss = total_loss(method.losses(model, batch, epoch=0), config.losses)
+            loss = total_loss(method.losses(model, batch, epoch), config.losses)
         _update(model, optimizer, loss)
 
     return step
@@ -304,19 +302,19 @@ def _labelled(setting: Setting, device: str) -> tuple[Tensor, Tensor]:
 
 def keep_shares(model: IFAM, kept: Sequence[float]) -> None:
     """Make stage 1 of an untrained model select as much of each image as asked, without changing what it costs."""
-    discover: Callable[[Tensor, Share], EncodedDiscovery] = model.discover
+    find_parts: Callable[[Tensor, Share], EncodedDiscovery] = model.find_parts
 
-    def shifted(images: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
-        found = discover(images, share)
+    def shifted(tokens_BhwD: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
+        found = find_parts(tokens_BhwD, share)
         margin = found.part_logits[:, :-1].amax(1) - found.part_logits[:, -1]
-        shares = torch.tensor(kept[: len(images)], device=images.device, dtype=margin.dtype)
+        shares = torch.tensor(kept[: len(tokens_BhwD)], device=tokens_BhwD.device, dtype=margin.dtype)
         ranked = margin.flatten(1).sort(1, descending=True).values
         last = (shares * ranked.shape[1]).round().long().clamp(1, ranked.shape[1]) - 1
         threshold = ranked.gather(1, last[:, None])[:, :, None] - 1e-4
         logits = torch.cat([found.part_logits[:, :-1], found.part_logits[:, -1:] + threshold[:, None]], 1)
         return replace(found, part_logits=logits)
 
-    model.discover = shifted  # type: ignore[method-assign]
+    model.find_parts = shifted  # type: ignore[method-assign]
 
 
 def _is_half(setting: Setting, bench: Bench) -> bool:
