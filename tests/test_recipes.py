@@ -22,8 +22,7 @@ PUBLISHED: dict[str, tuple[Any, ...]] = {
 # PDiscoFormer's defaults, which the paper takes over
 OTHER_LOSSES = {
     "stage2": 1, "stage1": 1, "orthogonality": 1, "equivariance": 1, "foreground_presence": 1, "total_variation": 1,
-    "entropy": 1, "concentration": 0, "object_presence": 0,
-    "background_invariance": 0,
+    "entropy": 1, "concentration": 0, "object_presence": 0, "background_invariance": 0,
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class LossWeights:
     concentration: float = 0.0
     object_presence: float = 0.0
     background_invariance: float = 0.0
-    """by which ``lr_stage1`` trains"""
+    """the only term that trains the last blocks of stage 1, see ``lr_stage1``"""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -253,6 +253,15 @@ class TrainingConfig:
             _between("ema", self.ema, 0, 0.999999)
             if self.strategy == "fsdp":
                 raise UsageError("ema: expected none with the strategy fsdp, which divides the weights, got one")
+
+    def borrows_in(self, stage: Literal[1, 2]) -> bool:
+        """Whether this stage is trained on borrowed backgrounds."""
+        return self.borrowed_backgrounds in (f"stage{stage}", "both")
+
+    @property
+    def tunes_stage1(self) -> bool:
+        """Whether the last blocks of stage 1 are trained on them, see ``lr_stage1``."""
+        return self.borrows_in(1) and self.optimizer.lr_stage1 > 0 and self.losses.background_invariance > 0
 
 
 def to_dict(config: TrainingConfig) -> dict[str, Any]:

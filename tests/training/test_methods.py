@@ -54,12 +54,8 @@ def tuned() -> Any:
     model: Any = method.build(["a", "b"]).train()
     model.set_image_size((64, 64))
     freeze_rest(model, method.groups(model))
-    labels = torch.tensor([0, 1, 0, 1])
-    return (
-        method,
-        model,
-        Batch(images=F.interpolate(torch.randn(4, 3, 4, 4), size=64), labels=labels, groups=labels, indices=labels),
-    )
+    images, labels = F.interpolate(torch.randn(4, 3, 4, 4), size=64), torch.tensor([0, 1, 0, 1])
+    return method, model, Batch(images=images, labels=labels, groups=labels, indices=labels)
 
 
 def test_stage_1_learns_invariance_in_its_last_blocks_alone(tuned: Any) -> None:

@@ -1,7 +1,7 @@
 """Which tables there are: their rows, columns, data and scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ifam.benchmarks.scores import (
     score_scenes,
     score_test,
 )
-from ifam.config import SelectBy
+from ifam.config import LossWeights, SelectBy
 from ifam.errors import UsageError
 from ifam.scenes.dataset import ScenesConfig, cached_scenes
 
@@ -86,10 +86,7 @@ _TOKEN_REMOVAL = (0.97, 0.99)
 """the quantiles of the paper"""
 _LEAVE_ONE_OUT = ("leave-one-out", "leave-one-out-q97", "leave-one-out-q99")
 """table 4 of the paper"""
-_SHAPING = (
-    "orthogonality", "equivariance", "foreground_presence", "background_presence", "total_variation", "entropy",
-    "concentration", "object_presence", "background_invariance",
-)  # fmt: skip
+_SHAPING = tuple(term.name for term in fields(LossWeights) if term.name not in ("stage1", "stage2"))
 _K4: Settings = {"model.num_parts": 4}
 
 _BIRDS = (

@@ -185,7 +185,7 @@ class IFAM(Classifier):
         return backbone.split(backbone(images), (images.shape[2], images.shape[3]))[1]
 
     def find_parts(self, tokens_BhwD: Tensor, share: Share = WHOLE) -> EncodedDiscovery:
-        """`discover` from the tokens on."""
+        """What `discover` finds, from the tokens (B, h, w, D) that `encode` gives."""
         logits = part_maths.part_logits(tokens_BhwD, self.prototypes)
         noise = share.own(part_maths.gumbel_like(share.whole(logits))) if self.training else 0
         maps = part_maths.part_maps(logits + noise, self.temperature)

@@ -101,8 +101,8 @@ class TwoStage(Method):
 
     over_batch = OVER_BATCH
     teacher: Backbone | None = None
-    """the transformer of stage 1 as it began: where it is trained, what this one sees in a photograph itself is what
-    that one is to see before other backgrounds, and the other losses read this one"""
+    """where the transformer of stage 1 is trained: a copy of it as it began. What the copy finds in a photograph, stage
+    1 learns to find before other backgrounds; all other losses read the copy."""
 
     def build(self, class_names: Sequence[str]) -> IFAM:
         """See `Method`."""
@@ -131,17 +131,8 @@ class TwoStage(Method):
 
     def take_teacher(self, model: IFAM) -> None:
         """Keep the transformer of stage 1 as it is now, where training changes it."""
-        if self._tunes_stage1:
+        if self.config.tunes_stage1:
             self.teacher = copy.deepcopy(model.stage1).requires_grad_(False)
-
-    @property
-    def _borrows_in_stage1(self) -> bool:
-        return self.config.borrowed_backgrounds in ("stage1", "both")
-
-    @property
-    def _tunes_stage1(self) -> bool:
-        weight, rate = self.config.losses.background_invariance, self.config.optimizer.lr_stage1
-        return self._borrows_in_stage1 and weight > 0 and rate > 0
 
     def losses(self, model: IFAM, batch: Batch, epoch: int) -> Terms:
         """Stage-1 terms unless stage 1 is frozen; the stage-2 term once stage 2 has begun."""
@@ -158,7 +149,7 @@ class TwoStage(Method):
             terms |= self._invariance(model, batch, discovery)
         if model.stage2 is not None and epoch >= optimizer.stage1_epochs:
             selection = model.select(discovery, share=share)
-            if self.config.borrowed_backgrounds in ("stage2", "both"):
+            if self.config.borrows_in(2):
                 inside = model.object_pixels(selection, (images.shape[2], images.shape[3]))
                 blank = BLANK if model.evidence == "pixels" else 0.0
                 images = borrow_backgrounds(images, inside, share, blank=blank)
@@ -185,7 +176,7 @@ class TwoStage(Method):
             ParameterGroup(name="stage1_heads", lr=rates.lr_heads, stage=1, parameters=stage1_heads),
             ParameterGroup(name="stage1_tokens", lr=rates.lr_tokens, stage=1, parameters=tokens),
         ]
-        if self._tunes_stage1:
+        if self.config.tunes_stage1:
             last = [p for layer in (*vit.blocks[-TUNED_BLOCKS:], vit.norm, vit.fc_norm) for p in layer.parameters()]
             groups.append(ParameterGroup(name="stage1_blocks", lr=rates.lr_stage1, stage=1, parameters=last))
         return groups if model.stage2 is None else groups + _token_classifier_groups(model.stage2, rates)
@@ -195,7 +186,7 @@ class TwoStage(Method):
         if self.config.losses.equivariance == 0:
             return None
         images = batch.images
-        if self._borrows_in_stage1 and self.teacher is None:
+        if self.config.borrows_in(1) and self.teacher is None:
             images = borrow_backgrounds(images, _inside_outline(model, discovery, images), batch.share)
         transform = RigidTransform.draw()
         tokens = model.encode(transform.apply(images), self.teacher)

@@ -62,7 +62,7 @@ def without_effect(config: TrainingConfig) -> dict[str, frozenset[str]]:
         idle[f"--masks {config.model.masks}"] = _TOKENCUT - other
     if config.model.prototype_init == "random":
         idle["model.prototype_init=random"] = _CENTRE - other
-    if config.borrowed_backgrounds not in ("stage1", "both"):
+    if not config.borrows_in(1):
         idle[f"borrowed_backgrounds={config.borrowed_backgrounds}"] = _TUNED_STAGE1 - other
     elif config.optimizer.lr_stage1 == 0:
         idle["optimizer.lr_stage1=0"] = _TUNED_STAGE1 - other - {"optimizer.lr_stage1"}
@@ -89,8 +89,7 @@ def make_method(config: TrainingConfig) -> Method:
                 "model.mask_gradient: expected cut while optimizer.freeze_stage1 is set, since no gradient reaches a "
                 f"frozen stage 1, got {config.model.mask_gradient}; add --set optimizer.freeze_stage1=false"
             )
-        tuned = config.borrowed_backgrounds in ("stage1", "both") and config.losses.background_invariance
-        if tuned and optimizer.lr_stage1 and not optimizer.freeze_stage1:
+        if config.tunes_stage1 and not optimizer.freeze_stage1:
             raise UsageError(
                 "optimizer.lr_stage1: expected 0 unless stage 1 is trained alone and then frozen, got "
                 f"{optimizer.lr_stage1:g}; add --set optimizer.stage1_epochs=2 --set optimizer.freeze_stage1=true"
